@@ -1,0 +1,32 @@
+//! Every limit on what may be sent, stored or remembered, in one place.
+
+/// Largest request frame from a client, in bytes (Kafka's `socket.request.max.bytes`).
+pub const REQUEST_BYTES_MAX: usize = 100 * 1024 * 1024;
+/// Largest record batch by default, in bytes (Kafka's `message.max.bytes`: 1 MiB + 12).
+pub const MESSAGE_BYTES_MAX_DEFAULT: u32 = 1_048_588;
+/// Length of a v2 record-batch header in bytes.
+pub const BATCH_HEADER_BYTES: usize = 61;
+/// Aimed-at size of a block's expanded bytes; a block is larger only if one batch is.
+pub const BLOCK_BYTES: usize = 1024 * 1024;
+/// Largest expanded block: a batch may be as large as a request.
+pub const BLOCK_RAW_BYTES_MAX: usize = REQUEST_BYTES_MAX + 1024;
+/// Most bytes that the records of one batch may expand to when we must look inside.
+pub const BATCH_EXPANDED_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Most extents in one `locate` answer per partition.
+pub const LOCATE_EXTENTS_MAX: usize = 512;
+/// Most extents in one extent page.
+pub const PAGE_EXTENTS_MAX: usize = 512;
+/// Batches remembered per (producer, partition) (Kafka keeps 5).
+pub const PRODUCER_BATCHES_MAX: usize = 16;
+/// Upload epochs (minutes) after which a first commit of an object is refused.
+pub const COMMIT_AGE_EPOCHS_MAX: u32 = 10;
+/// Upload epochs of silence after which a commit session ends.
+pub const SESSION_IDLE_EPOCHS_MAX: u32 = 10;
+/// How long a batch is held for its predecessor, in milliseconds.
+pub const HOLD_MS_MAX: u64 = 2_000;
+/// Node ids per registration slot.
+pub const NODE_IDS_PER_SLOT: i32 = 16;
+/// Longest topic name.
+pub const TOPIC_NAME_CHARS_MAX: usize = 249;
+/// Most partitions of one topic.
+pub const TOPIC_PARTITIONS_MAX: u32 = 100_000;

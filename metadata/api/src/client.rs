@@ -1,0 +1,67 @@
+//! The client trait.
+
+use async_trait::async_trait;
+use aquifer_format::ids::SessionId;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::{
+    commit::{CommitAnswer, CommitCall},
+    error::MetadataError,
+    kafka::KafkaCall,
+    locate::{LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
+    register::{RegisterRequest, Registration},
+    watch::{Frame, InterestChange},
+};
+
+/// A pipelined stream of commits of one session. Dropping it ends the stream, never the session.
+#[derive(Debug)]
+pub struct CommitChannel {
+    /// Commits, in number order. A closed channel means that the stream broke: open another and send
+    /// every commit that was not completely answered again, in number order, with the same content.
+    pub calls: mpsc::Sender<CommitCall>,
+    /// Answers, in any order between commits; several per commit where batches are held. The stream
+    /// ends (None) when it broke, and with an `Err` item where a call could not be taken; after
+    /// either nothing more comes.
+    pub answers: mpsc::Receiver<Result<CommitAnswer, MetadataError>>,
+}
+
+/// A watch of the cluster's state.
+#[derive(Debug)]
+pub struct WatchChannel {
+    /// Changes of what extents this agent wants.
+    pub interests: mpsc::Sender<InterestChange>,
+    /// Frames in journal order; the first is a reset. None = the stream broke, watch again.
+    pub frames: mpsc::Receiver<Frame>,
+}
+
+/// The metadata service, as agents and compactors see it.
+///
+/// Cancel safety: dropping a call's future never undoes it; its outcome is then unknown. Every method
+/// may answer [`MetadataError::Unavailable`], and where that says `may_have_happened` the caller looks
+/// before it tries again (commits are idempotent by (session, number) and are simply sent again).
+#[async_trait]
+pub trait Metadata: Send + Sync + std::fmt::Debug + 'static {
+    /// Registers a writer: gives it a slot and a commit session. Each call makes a new session; the
+    /// slot is kept where the request names the one that it had (and it has not been given away).
+    async fn register(&self, request: RegisterRequest) -> Result<Registration, MetadataError>;
+
+    /// Opens the session's stream of commits. An earlier stream of the same session is broken by it.
+    /// Unknown or ended sessions: [`MetadataError::UnknownSession`].
+    async fn commits(&self, session: SessionId) -> Result<CommitChannel, MetadataError>;
+
+    /// Finds the extents that hold given offsets. Exact: watermarks in the reply are durable and not
+    /// older than the call.
+    async fn locate(&self, request: LocateRequest) -> Result<LocateReply, MetadataError>;
+
+    /// Resolves offset specifications (latest, earliest, by timestamp). Exact, as [`Self::locate`].
+    async fn offsets(&self, request: OffsetsRequest) -> Result<OffsetsReply, MetadataError>;
+
+    /// Watches topics, watermarks, agents and, where interested, extents.
+    async fn watch(&self, session: SessionId) -> Result<WatchChannel, MetadataError>;
+
+    /// Passes a Kafka request at its pinned version ([`crate::kafka::pinned_version`]) to the leader and
+    /// returns the encoded response body of the same version. Errors that Kafka has a code for are in
+    /// that body.
+    async fn kafka(&self, call: KafkaCall) -> Result<Bytes, MetadataError>;
+}

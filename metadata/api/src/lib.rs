@@ -1,0 +1,19 @@
+//! The seam between agents (and compactors) and the metadata service: messages, errors and the
+//! client trait. Every implementation (in process, over the network, the fake) runs the conformance
+//! suite beside it.
+//!
+//! Two kinds of calls: *native* ones (registration, commits, locating, watching), whose messages are
+//! defined here, and *Kafka* ones, which carry Kafka's own request at one pinned version inside an
+//! [`kafka::Envelope`].
+
+pub mod client;
+pub mod commit;
+pub mod error;
+pub mod extent;
+pub mod kafka;
+pub mod locate;
+pub mod register;
+pub mod watch;
+
+pub use client::{CommitChannel, Metadata, WatchChannel};
+pub use error::MetadataError;

@@ -1,0 +1,100 @@
+//! Watching the cluster's state.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use aquifer_format::ids::{
+    Incarnation, JournalSeq, LeaderEpoch, LeaderTerm, Offset, PartitionId, TopicId, UploadEpoch,
+    WriterSlot,
+};
+
+use crate::{extent::{Extent, Watermarks}, register::AgentAddress};
+
+/// Changes what extents a watcher is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterestChange {
+    /// Extents of `partition` from offset `from` on are wanted from now on. Acknowledged by
+    /// [`ExtentsFrame::complete_from`].
+    Add {
+        /// The partition.
+        partition: PartitionId,
+        /// First offset of interest.
+        from: Offset,
+    },
+    /// They are no longer wanted.
+    Remove {
+        /// The partition.
+        partition: PartitionId,
+    },
+}
+
+/// What a watcher is sent: for each journal position at most one common frame, then at most one
+/// extents frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// The same for every watcher.
+    Common(Arc<CommonFrame>),
+    /// For this watcher's interests.
+    Extents(ExtentsFrame),
+}
+
+/// State that every agent follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommonFrame {
+    /// The leader's term.
+    pub term: LeaderTerm,
+    /// The journal position that it shows; everything in it is durable.
+    pub seq: JournalSeq,
+    /// The cluster's incarnation.
+    pub incarnation: Incarnation,
+    /// True = this is the whole state: it replaces topics, configs and agents, clears interests (add
+    /// them again), keeps cached extents, and every parked fetch must be looked at again.
+    pub reset: bool,
+    /// The upload epoch.
+    pub upload_epoch: UploadEpoch,
+    /// Topics that are new or changed.
+    pub topics: Vec<Arc<TopicView>>,
+    /// Topics that are gone.
+    pub deleted_topics: Vec<TopicId>,
+    /// Partitions whose watermarks changed.
+    pub watermarks: Vec<(PartitionId, Watermarks)>,
+    /// All live agents, where that changed.
+    pub agents: Option<Vec<AgentView>>,
+    /// True while the metadata budget is over 80 %: agents throttle producers.
+    pub throttle_produce: bool,
+}
+
+/// Extents of this watcher's interests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExtentsFrame {
+    /// The journal position that it shows.
+    pub seq: JournalSeq,
+    /// Interests that begin with this frame: from this offset on every extent of the partition comes
+    /// with this frame or a later one. Before it: ask `locate`.
+    pub complete_from: Vec<(PartitionId, Offset)>,
+    /// New extents in offset order per partition.
+    pub extents: Vec<(PartitionId, Vec<Extent>)>,
+}
+
+/// A topic, as agents see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicView {
+    /// Its id.
+    pub id: TopicId,
+    /// Its name.
+    pub name: String,
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// Its leader epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// Configs that were set on it (not the defaults); [`crate::config`] interprets them.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// A live agent, as agents see each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentView {
+    /// Its slot.
+    pub slot: WriterSlot,
+    /// Where it is.
+    pub address: AgentAddress,
+}

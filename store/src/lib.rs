@@ -1,0 +1,9 @@
+//! Ports to the outside world: the bucket, time, randomness, task spawning. Real implementations,
+//! in-memory ones and wrappers (retry, metrics, faults) stand side by side, and every implementation
+//! of [`ObjectStore`] runs the conformance suite.
+
+pub mod port;
+pub mod runtime;
+
+pub use port::{DeleteError, GetError, ListError, ObjectMeta, ObjectStore, PutError, PutMode, Payload};
+pub use runtime::{Clock, Monotonic, Ports, Rand, Tasks, UnixMillis};
