@@ -1,0 +1,2 @@
+//! The agent: speaks the Kafka protocol, batches what producers send into objects, and serves what
+//! consumers ask for.

@@ -1,1 +1,2 @@
+//! The aquifer binary.
 fn main() {}

@@ -168,7 +168,11 @@ fn fmt_kafka_uuid(uuid: Uuid, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let bits = uuid.as_u128();
     let mut text = [0u8; 22];
     for (i, c) in text.iter_mut().enumerate() {
-        let value = if i < 21 { bits >> (128 - 6 * (i + 1)) } else { bits << 4 };
+        let value = if i < 21 {
+            bits >> (128 - 6 * (i + 1))
+        } else {
+            bits << 4
+        };
         *c = BASE64_URL[usize::try_from(value & 63).expect("six bits fit")];
     }
     f.write_str(std::str::from_utf8(&text).expect("base64 is ascii"))
@@ -204,7 +208,11 @@ mod tests {
             (i32::MAX, 1, 0),
             (i32::MAX - 3, 10, 6),
         ] {
-            assert_eq!(Sequence(from).plus(records), Sequence(to), "{from} + {records}");
+            assert_eq!(
+                Sequence(from).plus(records),
+                Sequence(to),
+                "{from} + {records}"
+            );
         }
     }
 

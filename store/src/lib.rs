@@ -5,5 +5,7 @@
 pub mod port;
 pub mod runtime;
 
-pub use port::{DeleteError, GetError, ListError, ObjectMeta, ObjectStore, PutError, PutMode, Payload};
+pub use port::{
+    DeleteError, GetError, ListError, ObjectMeta, ObjectStore, Payload, PutError, PutMode,
+};
 pub use runtime::{Clock, Monotonic, Ports, Rand, Tasks, UnixMillis};

@@ -133,8 +133,12 @@ pub trait ObjectStore: Send + Sync + Debug + 'static {
     async fn delete(&self, keys: &[String]) -> Result<(), DeleteError>;
 
     /// Up to `limit` objects whose keys begin with `prefix` and sort after `after`, in key order.
-    async fn list(&self, prefix: &str, after: Option<&str>, limit: usize)
-    -> Result<Vec<ObjectMeta>, ListError>;
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ObjectMeta>, ListError>;
 
     /// Whether each request costs money: then PUTs are budgeted and batched for longer.
     fn priced_per_request(&self) -> bool;

@@ -57,12 +57,18 @@ impl Ports {
     /// Real time, the system's randomness, tasks of a new node on the current runtime.
     #[must_use]
     pub fn system() -> Self {
-        Self { clock: Arc::new(SystemClock::new()), rand: Arc::new(SystemRand::new()), tasks: Tasks::new() }
+        Self {
+            clock: Arc::new(SystemClock::new()),
+            rand: Arc::new(SystemRand::new()),
+            tasks: Tasks::new(),
+        }
     }
 
     /// Sleeps for `duration` on the port's clock.
     pub async fn sleep(&self, duration: Duration) {
-        self.clock.sleep_until(self.clock.now().plus(duration)).await;
+        self.clock
+            .sleep_until(self.clock.now().plus(duration))
+            .await;
     }
 
     /// Runs `future` for at most `duration`; None = the time ran out (the future is dropped).
@@ -92,7 +98,10 @@ impl Tasks {
     }
 
     /// Spawns a task of this node. It ends at once, wherever it is, when the node is killed.
-    #[allow(clippy::disallowed_methods, reason = "this is the port that the ban names")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the port that the ban names"
+    )]
     pub fn spawn<F>(&self, future: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -134,9 +143,14 @@ pub struct SystemClock {
 impl SystemClock {
     /// A clock that starts now.
     #[must_use]
-    #[allow(clippy::disallowed_methods, reason = "this is the port that the ban names")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the port that the ban names"
+    )]
     pub fn new() -> Self {
-        Self { start: tokio::time::Instant::now() }
+        Self {
+            start: tokio::time::Instant::now(),
+        }
     }
 }
 
@@ -148,19 +162,28 @@ impl Default for SystemClock {
 
 #[async_trait]
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods, reason = "this is the port that the ban names")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the port that the ban names"
+    )]
     fn now(&self) -> Monotonic {
         Monotonic(self.start.elapsed())
     }
 
-    #[allow(clippy::disallowed_methods, reason = "this is the port that the ban names")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the port that the ban names"
+    )]
     fn unix_millis(&self) -> UnixMillis {
         std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
     }
 
-    #[allow(clippy::disallowed_methods, reason = "this is the port that the ban names")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the port that the ban names"
+    )]
     async fn sleep_until(&self, until: Monotonic) {
         tokio::time::sleep_until(self.start + until.0).await;
     }
@@ -179,9 +202,14 @@ impl SystemRand {
 }
 
 impl Rand for SystemRand {
-    #[allow(clippy::disallowed_types, reason = "this is the port that the ban names")]
+    #[allow(
+        clippy::disallowed_types,
+        reason = "this is the port that the ban names"
+    )]
     fn next_u64(&self) -> u64 {
         use std::hash::{BuildHasher, Hasher};
-        std::collections::hash_map::RandomState::new().build_hasher().finish()
+        std::collections::hash_map::RandomState::new()
+            .build_hasher()
+            .finish()
     }
 }

@@ -1,7 +1,7 @@
 //! The client trait.
 
+use aquifer_format::ids::{JournalSeq, LeaderTerm, SessionId};
 use async_trait::async_trait;
-use aquifer_format::ids::SessionId;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -56,6 +56,11 @@ pub trait Metadata: Send + Sync + std::fmt::Debug + 'static {
 
     /// Resolves offset specifications (latest, earliest, by timestamp). Exact, as [`Self::locate`].
     async fn offsets(&self, request: OffsetsRequest) -> Result<OffsetsReply, MetadataError>;
+
+    /// The position of everything that the leader had decided when the call arrived, once that is
+    /// durable. A watcher that has reached it (same or later term) has seen all of it: this is how an
+    /// agent asks "is there really no such topic?".
+    async fn barrier(&self) -> Result<(LeaderTerm, JournalSeq), MetadataError>;
 
     /// Watches topics, watermarks, agents and, where interested, extents.
     async fn watch(&self, session: SessionId) -> Result<WatchChannel, MetadataError>;

@@ -7,7 +7,10 @@ use aquifer_format::ids::{
     WriterSlot,
 };
 
-use crate::{extent::{Extent, Watermarks}, register::AgentAddress};
+use crate::{
+    extent::{Extent, Watermarks},
+    register::AgentAddress,
+};
 
 /// Changes what extents a watcher is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +30,8 @@ pub enum InterestChange {
     },
 }
 
-/// What a watcher is sent: for each journal position at most one common frame, then at most one
-/// extents frame.
+/// What a watcher is sent: for each journal position (group commit) exactly one common frame, then at most
+/// one extents frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// The same for every watcher.

@@ -1,0 +1,164 @@
+//! The journal port: the only durable thing that the metadata service has.
+//!
+//! A journal is a chain of rows (dense seq, hash over the chain), packed *pages* that let a new leader
+//! start without reading the chain from its beginning, and a lease with a fence. Implementations:
+//! Postgres (production), SQLite (embedded), memory (fake); all pass [`conformance`].
+
+use std::{fmt::Debug, time::Duration};
+
+use aquifer_format::ids::{JournalSeq, LeaderTerm};
+use async_trait::async_trait;
+use bytes::Bytes;
+
+/// Hash of a row: SHA-256 over the predecessor's hash, term, seq and bytes.
+pub type RowHash = [u8; 32];
+
+/// One row of the journal: what one group commit wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Term of the leader that wrote it.
+    pub term: LeaderTerm,
+    /// Dense position, from 1.
+    pub seq: JournalSeq,
+    /// Hash of the row before (zeroes for the first).
+    pub previous: RowHash,
+    /// This row's hash.
+    pub hash: RowHash,
+    /// Encoded events.
+    pub bytes: Bytes,
+}
+
+/// What became of an append whose outcome is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// The row is durable (now, or since an earlier try of the same row).
+    Durable,
+    /// Another term holds the fence: this leader is deposed.
+    Deposed {
+        /// The term that holds it.
+        by: LeaderTerm,
+    },
+    /// The journal's tail is behind what this leader wrote before, the fence is *lower* than its term, or
+    /// another row stands at this seq: the database lost rows. Nobody may serve.
+    LostRows {
+        /// What was seen.
+        seen: String,
+    },
+}
+
+/// Key of a page: (kind, id) as the state machine names it, ordered bytewise.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PageKey(pub Vec<u8>);
+
+/// A packed part of the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Which part.
+    pub key: PageKey,
+    /// The journal position that it reflects.
+    pub seq: JournalSeq,
+    /// Versioned, checksummed bytes.
+    pub bytes: Bytes,
+}
+
+/// What a start reads, in one consistent snapshot.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// All pages, in key order.
+    pub pages: Vec<Page>,
+    /// Position up to which the pages together reflect everything: replay begins after it. Zero if
+    /// there are no pages.
+    pub pages_through: JournalSeq,
+    /// Position and hash of the newest row, if any was ever written.
+    pub tail: Option<(JournalSeq, RowHash)>,
+}
+
+/// Who leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The term, also the fence.
+    pub term: LeaderTerm,
+    /// Name of the holder.
+    pub holder: String,
+    /// Where its service can be reached.
+    pub endpoint: String,
+}
+
+/// Result of a try to take or renew the lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseOutcome {
+    /// It is ours for the time-to-live, counted from before the call was sent.
+    Held(Lease),
+    /// Another holds it.
+    HeldBy(Lease),
+}
+
+/// Why the journal gave no known answer.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// It may have happened: connection lost, time-out. Do the very same call again.
+    #[error("the journal did not answer ({reason}); the call may have taken effect")]
+    InDoubt {
+        /// What was seen.
+        reason: String,
+    },
+    /// It surely did not happen, and may work later (cannot connect, read-only, out of space).
+    #[error("the journal is unavailable: {reason}")]
+    Unavailable {
+        /// What was seen, and what to do about it.
+        reason: String,
+    },
+    /// The journal is damaged or of a newer version; no use to try again.
+    #[error("the journal cannot be used: {reason}")]
+    Unusable {
+        /// What is wrong, and what to do about it.
+        reason: String,
+    },
+    /// Rows between what was asked for and what is there are gone (trimmed meanwhile): load again.
+    #[error("the journal begins at {first}, after {wanted}: load the pages again")]
+    Gap {
+        /// The position that was asked for.
+        wanted: JournalSeq,
+        /// The first one that is there.
+        first: JournalSeq,
+    },
+}
+
+/// The journal. One append is in flight at a time; the caller guarantees that. Dropping a future leaves
+/// its effect unknown.
+#[async_trait]
+pub trait Journal: Send + Sync + Debug + 'static {
+    /// Takes the lease if it is free or ran out, or renews it if `term` holds it (`term` = None takes).
+    /// A take-over raises the fence in the same transaction.
+    async fn lease(
+        &self,
+        term: Option<LeaderTerm>,
+        holder: &str,
+        endpoint: &str,
+        ttl: Duration,
+    ) -> Result<LeaseOutcome, JournalError>;
+
+    /// Gives the lease up at once, if `term` holds it.
+    async fn release(&self, term: LeaderTerm) -> Result<(), JournalError>;
+
+    /// Appends `row` if the fence is `row.term` and the row before it is the tail. Doing the same call
+    /// again after [`JournalError::InDoubt`] is safe and tells what happened.
+    async fn append(&self, row: &Row) -> Result<Appended, JournalError>;
+
+    /// Up to `limit` rows from `from` on, in order and without a gap.
+    async fn read(&self, from: JournalSeq, limit: usize) -> Result<Vec<Row>, JournalError>;
+
+    /// Writes and removes pages, and notes that the pages together now reflect everything up to `through`;
+    /// all or nothing, and only while the fence is `term`. Rows up to `through` may then be trimmed
+    /// (the newest row never is). `Ok(false)` = deposed.
+    async fn put_pages(
+        &self,
+        term: LeaderTerm,
+        pages: Vec<Page>,
+        removed: Vec<PageKey>,
+        through: JournalSeq,
+    ) -> Result<bool, JournalError>;
+
+    /// Reads all pages in one snapshot, with the position of the tail.
+    async fn load(&self) -> Result<Loaded, JournalError>;
+}
