@@ -8,8 +8,10 @@
 
 pub mod client;
 pub mod commit;
+pub mod config;
 pub mod error;
 pub mod extent;
+pub mod fake;
 pub mod kafka;
 pub mod locate;
 pub mod register;
