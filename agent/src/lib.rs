@@ -1,2 +1,10 @@
 //! The agent: speaks the Kafka protocol, batches what producers send into objects, and serves what
 //! consumers ask for.
+//!
+//! A connection's bytes pass [`guard`] first: no decoder sees a frame whose counts and lengths were
+//! not checked against the bytes that remain. Then each API has one file in [`api`].
+
+pub mod api;
+pub mod broker;
+pub mod connection;
+pub mod settings;

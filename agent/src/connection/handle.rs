@@ -1,0 +1,63 @@
+//! What the rest of the agent holds of a connection.
+
+use std::{fmt, net::SocketAddr};
+
+use tokio_util::sync::CancellationToken;
+
+/// Number of a connection, unique within the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A connection, as the produce and fetch paths see it.
+#[derive(Debug)]
+pub struct ConnectionHandle {
+    id: ConnectionId,
+    peer: SocketAddr,
+    closed: CancellationToken,
+}
+
+impl ConnectionHandle {
+    /// A handle of an open connection.
+    #[must_use]
+    pub fn new(id: ConnectionId, peer: SocketAddr) -> Self {
+        Self {
+            id,
+            peer,
+            closed: CancellationToken::new(),
+        }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// The client's address.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Closes the connection now; requests that wait for an answer get none.
+    pub fn close(&self) {
+        self.closed.cancel();
+    }
+
+    /// Whether it was closed, by either side.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
+    /// Returns once the connection is closed, by either side.
+    pub async fn closed(&self) {
+        self.closed.cancelled().await;
+    }
+}

@@ -1,0 +1,5 @@
+//! Kafka connections.
+
+mod handle;
+
+pub use handle::{ConnectionHandle, ConnectionId};
