@@ -2,10 +2,14 @@
 //! in-memory ones and wrappers (retry, metrics, faults) stand side by side, and every implementation
 //! of [`ObjectStore`] runs the conformance suite.
 
+pub mod conformance;
+pub mod folder;
+mod keys;
+pub mod memory;
 pub mod port;
 pub mod runtime;
 
 pub use port::{
     DeleteError, GetError, ListError, ObjectMeta, ObjectStore, Payload, PutError, PutMode,
 };
-pub use runtime::{Clock, Monotonic, Ports, Rand, Tasks, UnixMillis};
+pub use runtime::{Clock, Monotonic, Ports, Rand, SeededRand, Tasks, UnixMillis, VirtualClock};
