@@ -7,4 +7,7 @@
 pub mod api;
 pub mod broker;
 pub mod connection;
+pub mod guard;
+pub mod session;
 pub mod settings;
+pub mod view;
