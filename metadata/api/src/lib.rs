@@ -9,6 +9,7 @@
 pub mod client;
 pub mod commit;
 pub mod config;
+pub mod conformance;
 pub mod error;
 pub mod extent;
 pub mod fake;
