@@ -1,1 +1,8 @@
-//! Whole-cluster tests.
+//! What the whole-cluster tests stand on: starting and killing the real binary, real clients behind one
+//! text format, raw Kafka connections, test data, and the checks that are made of what clients saw.
+
+pub mod broker;
+pub mod clients;
+pub mod history;
+pub mod records;
+pub mod wire;
