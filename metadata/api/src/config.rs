@@ -123,6 +123,8 @@ const NO_FILES: Effect = Effect::None("there are no segment files");
 const NO_REPLICAS: Effect = Effect::None("the bucket is the replica");
 const NO_TIERS: Effect = Effect::None("everything is in the bucket already");
 const NO_FSYNC: Effect = Effect::None("every acknowledged record is in the bucket");
+const NO_LEVELS: Effect =
+    Effect::None("batches are compressed again at their codec's default level");
 const I64_MAX: &str = "9223372036854775807";
 
 const fn spec(
@@ -160,13 +162,13 @@ pub const TOPIC_CONFIGS: &[ConfigSpec] = &[
     spec("cleanup.policy", List, "delete", OneOf(&["compact", "delete"]), "log.cleanup.policy",
         "what happens to old records: deleted by time and size, compacted to the newest per key, both, or (empty) neither", AsInKafka),
     spec("compression.gzip.level", Int, "-1", BetweenOr(1, 9, -1), "compression.gzip.level",
-        "level used where compression.type is gzip", AsInKafka),
+        "level used where compression.type is gzip", NO_LEVELS),
     spec("compression.lz4.level", Int, "9", Between(1, 17), "compression.lz4.level",
-        "level used where compression.type is lz4", Effect::None("the lz4 encoder here has one level")),
+        "level used where compression.type is lz4", NO_LEVELS),
     spec("compression.type", Text, "producer", OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), "compression.type",
         "codec of the batches that consumers get; producer keeps the one that the producer chose", AsInKafka),
     spec("compression.zstd.level", Int, "3", Between(-131_072, 22), "compression.zstd.level",
-        "level used where compression.type is zstd", AsInKafka),
+        "level used where compression.type is zstd", NO_LEVELS),
     spec("delete.retention.ms", Long, "86400000", AtLeast(0), "log.cleaner.delete.retention.ms",
         "how long tombstones are kept in a compacted topic", AsInKafka),
     spec("file.delete.delay.ms", Long, "60000", AtLeast(0), "log.segment.delete.delay.ms",

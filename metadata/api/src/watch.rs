@@ -31,7 +31,9 @@ pub enum InterestChange {
 }
 
 /// What a watcher is sent: for each journal position (group commit) exactly one common frame, then at most
-/// one extents frame.
+/// one extents frame. Between group commits the last position may be shown again, by common frames of what
+/// the journal does not have (agents, the throttle flag) and by extents frames that only acknowledge
+/// interests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// The same for every watcher.
