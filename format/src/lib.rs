@@ -3,6 +3,15 @@
 //! decoder takes bytes and returns values or an error, never panics, and never reserves memory by a
 //! number that it read.
 
+pub mod batch;
+pub mod block;
+pub mod codec;
+mod crc;
+
 pub mod ids;
+pub mod key;
 pub mod limits;
 pub mod map;
+pub mod object;
+pub mod record;
+mod varint;

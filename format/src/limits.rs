@@ -10,6 +10,14 @@ pub const BATCH_HEADER_BYTES: usize = 61;
 pub const BLOCK_BYTES: usize = 1024 * 1024;
 /// Largest expanded block: a batch may be as large as a request.
 pub const BLOCK_RAW_BYTES_MAX: usize = REQUEST_BYTES_MAX + 1024;
+/// Length of a block's header in bytes.
+pub const BLOCK_HEADER_BYTES: usize = 16;
+/// Most expanded bytes of one run; several of the largest requests fit.
+pub const RUN_EXPANDED_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Largest footer of an object: some hundred thousand runs.
+pub const FOOTER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What to read of an object's end to have most footers at once.
+pub const FOOTER_READ_BYTES: usize = 64 * 1024;
 /// Most bytes that the records of one batch may expand to when we must look inside.
 pub const BATCH_EXPANDED_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Most extents in one `locate` answer per partition.
@@ -30,3 +38,14 @@ pub const NODE_IDS_PER_SLOT: i32 = 16;
 pub const TOPIC_NAME_CHARS_MAX: usize = 249;
 /// Most partitions of one topic.
 pub const TOPIC_PARTITIONS_MAX: u32 = 100_000;
+/// Most array elements and unknown tagged fields in one request. An element of two bytes on the wire
+/// becomes a structure of about 100 bytes: so a request takes at most about 10 MiB more than its own
+/// size when it is decoded. The largest honest ones are a fetch session's or a deletion's list of
+/// all partitions or topics of a client.
+pub const REQUEST_ELEMENTS_MAX: usize = 100_000;
+/// Largest request other than Produce, in bytes: what [`REQUEST_ELEMENTS_MAX`] long topic names take,
+/// rounded.
+pub const REQUEST_BYTES_MAX_WITHOUT_RECORDS: usize = 16 * 1024 * 1024;
+/// Largest first request of a connection, in bytes. Clients begin with ApiVersions; some old ones at
+/// once with Produce.
+pub const FIRST_REQUEST_BYTES_MAX: usize = 2 * 1024 * 1024;
