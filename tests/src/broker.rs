@@ -172,8 +172,16 @@ impl DevBroker {
     /// # Panics
     /// If it doesn't end within 30 s.
     pub fn terminate(&mut self) -> Option<i32> {
+        signal(self.pid(), "TERM");
+        self.terminate_after_signal()
+    }
+
+    /// Waits for the end after a signal; returns the exit code.
+    ///
+    /// # Panics
+    /// If it doesn't end within 30 s.
+    pub fn terminate_after_signal(&mut self) -> Option<i32> {
         let mut child = self.child.take().expect("the broker runs");
-        signal(child.id(), "TERM");
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             if let Some(status) = child.try_wait().expect("a child can be waited for") {

@@ -1,8 +1,10 @@
 //! What the whole-cluster tests stand on: starting and killing the real binary, real clients behind one
 //! text format, raw Kafka connections, test data, and the checks that are made of what clients saw.
 
+pub mod batches;
 pub mod broker;
 pub mod clients;
+pub mod fetch;
 pub mod history;
 pub mod records;
 pub mod wire;
