@@ -8,6 +8,8 @@ mod builder;
 mod error;
 mod header;
 mod recompress;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 
@@ -144,7 +146,18 @@ impl RecordBatch {
         leader_epoch: LeaderEpoch,
         log_append_time: Option<i64>,
     ) -> [Bytes; 2] {
-        let payload = self.payload();
+        let header = self.patched_header(base_offset, leader_epoch, log_append_time);
+        [Bytes::copy_from_slice(&header.encode()), self.payload()]
+    }
+
+    /// The header of [`Self::patched`].
+    #[must_use]
+    pub fn patched_header(
+        &self,
+        base_offset: Offset,
+        leader_epoch: LeaderEpoch,
+        log_append_time: Option<i64>,
+    ) -> BatchHeader {
         let mut header = BatchHeader {
             base_offset,
             leader_epoch,
@@ -153,9 +166,9 @@ impl RecordBatch {
         if let Some(time) = log_append_time {
             header.set_timestamp_type(TimestampType::LogAppendTime);
             header.max_timestamp = time;
-            header.crc = header.checksum(&payload);
+            header.crc = header.checksum(self.bytes.get(BATCH_HEADER_BYTES..).unwrap_or_default());
         }
-        [Bytes::copy_from_slice(&header.encode()), payload]
+        header
     }
 
     /// A batch of this header and payload; length and CRC are set here.

@@ -13,10 +13,13 @@
 //! | 4 | expanded length of the payload, little endian |
 //! | 4 | CRC32C of the 12 bytes before it and of the payload as stored, little endian |
 
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::codec::{BlockCompressor, CodecError, expand_zstd};
+use crate::codec::{BlockCompressor, CodecError, expand_zstd_block};
 use crate::crc::Crc32c;
 use crate::limits::{BLOCK_HEADER_BYTES, BLOCK_RAW_BYTES_MAX, RUN_EXPANDED_BYTES_MAX};
 
@@ -375,7 +378,7 @@ fn expand(header: &BlockHeader, payload: Bytes, position: usize) -> Result<Bytes
         .ok_or(too_large)?;
     let bytes = match header.codec {
         BlockCodec::None => payload,
-        BlockCodec::Zstd => match expand_zstd(&payload, expected) {
+        BlockCodec::Zstd => match expand_zstd_block(&payload, expected) {
             Ok(bytes) => Bytes::from(bytes),
             Err(
                 CodecError::TooLarge { .. }

@@ -6,6 +6,8 @@
 mod gzip;
 mod lz4;
 mod snappy;
+#[cfg(test)]
+mod tests;
 mod zstd;
 
 use std::fmt;
@@ -13,7 +15,7 @@ use std::fmt;
 use bytes::Bytes;
 use thiserror::Error;
 
-pub(crate) use self::zstd::{BlockCompressor, expand as expand_zstd};
+pub(crate) use self::zstd::{BlockCompressor, expand_block as expand_zstd_block};
 
 /// A compression codec of record batches (Kafka's `CompressionType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

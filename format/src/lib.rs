@@ -14,4 +14,6 @@ pub mod limits;
 pub mod map;
 pub mod object;
 pub mod record;
+#[cfg(test)]
+mod samples;
 mod varint;

@@ -15,7 +15,7 @@ pub const BLOCK_HEADER_BYTES: usize = 16;
 /// Most expanded bytes of one run; several of the largest requests fit.
 pub const RUN_EXPANDED_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Largest footer of an object: some hundred thousand runs.
-pub const FOOTER_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const FOOTER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What to read of an object's end to have most footers at once.
 pub const FOOTER_READ_BYTES: usize = 64 * 1024;
 /// Most bytes that the records of one batch may expand to when we must look inside.

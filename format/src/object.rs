@@ -6,6 +6,8 @@
 
 mod builder;
 mod footer;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use self::builder::{BatchPieces, BuildError, BuiltObject, BuiltRun, ObjectBuilder};

@@ -1,6 +1,9 @@
 //! The records inside a batch (Kafka's `DefaultRecord`), parsed by our own code: duplicate header
 //! keys are kept, null and empty are told apart, and nothing is reserved by a count that was read.
 
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 use thiserror::Error;
 
@@ -71,7 +74,8 @@ pub(crate) fn records_in(header: &BatchHeader, expanded: Bytes) -> Result<Record
         last_offset_delta: header.last_offset_delta,
     })?;
     Ok(Records {
-        rest: expanded,
+        expanded,
+        position: 0,
         index: 0,
         count,
         base_timestamp: header.base_timestamp,
@@ -79,54 +83,72 @@ pub(crate) fn records_in(header: &BatchHeader, expanded: Bytes) -> Result<Record
     })
 }
 
-/// Iterates over the records of a batch; see [`records`].
+/// Iterates over the records of a batch; see [`records`]. [`Self::next_view`] does the same without
+/// touching reference counts.
 #[derive(Clone, Debug)]
 pub struct Records {
-    rest: Bytes,
+    expanded: Bytes,
+    position: usize,
     index: u32,
     count: u32,
     base_timestamp: i64,
     append_time: Option<i64>,
 }
 
+/// A record that borrows its bytes: for looking at all records of a batch and keeping few.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordView<'a> {
+    /// Offset less the batch's base offset.
+    pub offset_delta: i32,
+    /// Milliseconds since 1970 (the append time where the batch says LogAppendTime).
+    pub timestamp: i64,
+    /// The key; null and empty differ.
+    pub key: Option<&'a [u8]>,
+    /// The value.
+    pub value: Option<&'a [u8]>,
+    /// Headers in their order, duplicates included.
+    pub headers: HeaderViews<'a>,
+}
+
+/// Iterates over the headers of a record. They were checked when the record was parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderViews<'a> {
+    rest: &'a [u8],
+    count: usize,
+}
+
 impl Records {
     /// Bytes of the records that were not iterated over yet, expanded.
     #[must_use]
     pub fn remaining_bytes(&self) -> usize {
-        self.rest.len()
+        self.expanded.len() - self.position
     }
 
-    fn step(&mut self) -> Result<Record, &'static str> {
-        let (length, taken) = varint::read_i32(&self.rest).map_err(what)?;
-        let length = usize::try_from(length).map_err(|_| "negative length")?;
-        if length > self.rest.len() - taken {
-            return Err("it ends behind the batch");
+    /// The next record, borrowed.
+    pub fn next_view(&mut self) -> Option<Result<RecordView<'_>, RecordError>> {
+        let rest = &self.expanded[self.position..];
+        if self.index == self.count {
+            self.position = self.expanded.len();
+            let bytes = rest.len();
+            return (bytes > 0).then_some(Err(RecordError::TrailingBytes { bytes }));
         }
-        let mut body = Body(self.rest.split_to(taken + length).split_off(taken));
-        body.take(1)?; // Attributes: unused.
-        let timestamp_delta = body.varlong()?;
-        let offset_delta = body.varint()?;
-        let key = body.nullable()?;
-        let value = body.nullable()?;
-        let headers = body.headers()?;
-        if !body.0.is_empty() {
-            return Err("bytes are left behind its headers");
+        let index = self.index;
+        match parse(rest) {
+            Ok((mut view, taken)) => {
+                // Until here the timestamp is its delta.
+                view.timestamp = self
+                    .append_time
+                    .unwrap_or_else(|| self.base_timestamp.wrapping_add(view.timestamp));
+                self.index += 1;
+                self.position += taken;
+                Some(Ok(view))
+            }
+            Err(what) => {
+                self.index = self.count;
+                self.position = self.expanded.len();
+                Some(Err(RecordError::Malformed { index, what }))
+            }
         }
-        Ok(Record {
-            offset_delta,
-            timestamp: self
-                .append_time
-                .unwrap_or_else(|| self.base_timestamp.wrapping_add(timestamp_delta)),
-            key,
-            value,
-            headers,
-        })
-    }
-
-    fn end(&mut self) -> Option<Result<Record, RecordError>> {
-        let bytes = self.rest.len();
-        self.rest.clear();
-        (bytes > 0).then_some(Err(RecordError::TrailingBytes { bytes }))
     }
 }
 
@@ -134,17 +156,67 @@ impl Iterator for Records {
     type Item = Result<Record, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.index == self.count {
-            return self.end();
+        // A second handle, because the view borrows the first; records are slices of it.
+        let expanded = self.expanded.clone();
+        let view = match self.next_view()? {
+            Ok(view) => view,
+            Err(error) => return Some(Err(error)),
+        };
+        let own = |bytes: &[u8]| expanded.slice_ref(bytes);
+        Some(Ok(Record {
+            offset_delta: view.offset_delta,
+            timestamp: view.timestamp,
+            key: view.key.map(own),
+            value: view.value.map(own),
+            headers: view
+                .headers
+                .map(|(key, value)| (own(key), value.map(own)))
+                .collect(),
+        }))
+    }
+}
+
+impl<'a> Iterator for HeaderViews<'a> {
+    type Item = (&'a [u8], Option<&'a [u8]>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.count == 0 {
+            return None;
         }
-        let index = self.index;
-        self.index += 1;
-        let record = self.step().map_err(|what| {
-            self.index = self.count;
-            self.rest.clear();
-            RecordError::Malformed { index, what }
-        });
-        Some(record)
+        self.count -= 1;
+        let mut body = Body(self.rest);
+        let header = body.header().ok()?;
+        self.rest = body.0;
+        Some(header)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.count, Some(self.count))
+    }
+}
+
+impl ExactSizeIterator for HeaderViews<'_> {}
+
+/// The record at the front of `bytes`, its timestamp still a delta, and the bytes that it takes.
+fn parse(bytes: &[u8]) -> Result<(RecordView<'_>, usize), &'static str> {
+    let (length, taken) = varint::read_i32(bytes).map_err(what)?;
+    let length = usize::try_from(length).map_err(|_| "negative length")?;
+    let body = bytes[taken..]
+        .get(..length)
+        .ok_or("it ends behind the batch")?;
+    let mut body = Body(body);
+    body.take(1)?; // Attributes: unused.
+    let view = RecordView {
+        timestamp: body.varlong()?,
+        offset_delta: body.varint()?,
+        key: body.nullable()?,
+        value: body.nullable()?,
+        headers: body.headers()?,
+    };
+    if body.0.is_empty() {
+        Ok((view, taken + length))
+    } else {
+        Err("bytes are left behind its headers")
     }
 }
 
@@ -155,49 +227,54 @@ fn what(error: VarintError) -> &'static str {
     }
 }
 
-/// The fields of one record.
-struct Body(Bytes);
+/// The fields of one record that were not read yet.
+struct Body<'a>(&'a [u8]);
 
-impl Body {
+impl<'a> Body<'a> {
     fn varint(&mut self) -> Result<i32, &'static str> {
-        let (value, taken) = varint::read_i32(&self.0).map_err(what)?;
-        bytes::Buf::advance(&mut self.0, taken);
+        let (value, taken) = varint::read_i32(self.0).map_err(what)?;
+        self.0 = &self.0[taken..];
         Ok(value)
     }
 
     fn varlong(&mut self) -> Result<i64, &'static str> {
-        let (value, taken) = varint::read_i64(&self.0).map_err(what)?;
-        bytes::Buf::advance(&mut self.0, taken);
+        let (value, taken) = varint::read_i64(self.0).map_err(what)?;
+        self.0 = &self.0[taken..];
         Ok(value)
     }
 
-    fn take(&mut self, length: usize) -> Result<Bytes, &'static str> {
-        if length > self.0.len() {
-            return Err("a field is longer than the record");
-        }
-        Ok(self.0.split_to(length))
+    fn take(&mut self, length: usize) -> Result<&'a [u8], &'static str> {
+        let (field, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or("a field is longer than the record")?;
+        self.0 = rest;
+        Ok(field)
     }
 
     /// A negative length is null, as in Kafka's `Utils.readBytes`.
-    fn nullable(&mut self) -> Result<Option<Bytes>, &'static str> {
+    fn nullable(&mut self) -> Result<Option<&'a [u8]>, &'static str> {
         match usize::try_from(self.varint()?) {
             Ok(length) => self.take(length).map(Some),
             Err(_) => Ok(None),
         }
     }
 
-    fn headers(&mut self) -> Result<Vec<(Bytes, Option<Bytes>)>, &'static str> {
+    fn header(&mut self) -> Result<(&'a [u8], Option<&'a [u8]>), &'static str> {
+        let length = usize::try_from(self.varint()?).map_err(|_| "null header key")?;
+        Ok((self.take(length)?, self.nullable()?))
+    }
+
+    fn headers(&mut self) -> Result<HeaderViews<'a>, &'static str> {
         let count = usize::try_from(self.varint()?).map_err(|_| "negative number of headers")?;
         // A header takes at least two bytes.
         if count > self.0.len() / 2 {
             return Err("more headers than bytes for them");
         }
-        let mut headers = Vec::new();
+        let rest = self.0;
         for _ in 0..count {
-            let length = usize::try_from(self.varint()?).map_err(|_| "null header key")?;
-            let key = self.take(length)?;
-            headers.push((key, self.nullable()?));
+            self.header()?;
         }
-        Ok(headers)
+        Ok(HeaderViews { rest, count })
     }
 }

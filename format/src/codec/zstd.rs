@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use zstd::zstd_safe::{self, DCtx};
 
 use super::{Codec, CodecError};
+use crate::limits::BLOCK_BYTES;
 
 const CORRUPT: CodecError = CodecError::Corrupt { codec: Codec::Zstd };
 const FAILED: CodecError = CodecError::Failed { codec: Codec::Zstd };
@@ -30,12 +31,23 @@ pub(super) fn compress(bytes: &[u8]) -> Result<Vec<u8>, CodecError> {
 /// All at once, so that the output itself is the window: a streaming decoder would have to reserve the
 /// window that the frame asks for, up to 128 MiB. The price is to begin again with more room where
 /// the guess was too low (Java's producer does not write the size into the frame).
-pub(crate) fn expand(bytes: &[u8], expanded_max: usize) -> Result<Vec<u8>, CodecError> {
-    let mut room = bytes
-        .len()
-        .saturating_mul(FIRST_GUESS)
-        .max(FIRST_GUESS_BYTES_MIN)
-        .min(expanded_max);
+pub(super) fn expand(bytes: &[u8], expanded_max: usize) -> Result<Vec<u8>, CodecError> {
+    let room = bytes.len().saturating_mul(FIRST_GUESS);
+    expand_from(bytes, room.max(FIRST_GUESS_BYTES_MIN), expanded_max)
+}
+
+/// Expands to `expected` bytes, or fewer. That number was read, so only as much of it is reserved at
+/// once as a block normally has.
+pub(crate) fn expand_block(bytes: &[u8], expected: usize) -> Result<Vec<u8>, CodecError> {
+    expand_from(bytes, 2 * BLOCK_BYTES, expected)
+}
+
+fn expand_from(
+    bytes: &[u8],
+    first_room: usize,
+    expanded_max: usize,
+) -> Result<Vec<u8>, CodecError> {
+    let mut room = first_room.min(expanded_max);
     EXPANDER.with_borrow_mut(|context| {
         loop {
             let mut out = Vec::with_capacity(room);
