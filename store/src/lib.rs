@@ -3,12 +3,18 @@
 //! of [`ObjectStore`] runs the conformance suite.
 
 pub mod conformance;
+pub mod faults;
 pub mod folder;
 mod keys;
+pub mod location;
 pub mod memory;
+pub mod metrics;
 pub mod port;
+pub mod remote;
+pub mod retry;
 pub mod runtime;
 
+pub use location::open;
 pub use port::{
     DeleteError, GetError, ListError, ObjectMeta, ObjectStore, Payload, PutError, PutMode,
 };

@@ -1,0 +1,412 @@
+//! A bucket behind the S3 protocol, through `object_store`; credentials come from the AWS SDK's default
+//! chain (environment, profile, SSO, web identity, container, instance).
+
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::{
+    ClientOptions, Error as StoreError, GetOptions, ObjectStore as _, ObjectStoreExt, PutOptions,
+    PutPayload, RetryConfig,
+    aws::{AmazonS3, AmazonS3Builder},
+    path::Path,
+};
+
+use crate::{
+    keys,
+    port::{DeleteError, GetError, ListError, ObjectMeta, ObjectStore, Payload, PutError, PutMode},
+    runtime::Clock,
+};
+
+mod credentials;
+mod failure;
+
+use credentials::SdkCredentials;
+use failure::{Failure, classify, status_of};
+
+/// Where a bucket is and how to talk to it. What is None comes from the AWS environment (`AWS_REGION`,
+/// `AWS_ENDPOINT_URL_S3`, profile, ...).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteSettings {
+    /// Name of the bucket.
+    pub bucket: String,
+    /// Goes before each key, with a slash between; empty = none.
+    pub prefix: String,
+    /// The region.
+    pub region: Option<String>,
+    /// Address of an S3-compatible server.
+    pub endpoint: Option<String>,
+    /// Whether the bucket is named in the path rather than in the host name. The default is yes with an
+    /// endpoint of one's own (few of these servers have wildcard names) and no on AWS.
+    pub path_style: Option<bool>,
+    /// Whether plain http is allowed. The default is no, but for endpoints on this machine.
+    pub allow_http: Option<bool>,
+    /// Whether requests cost money; the default is yes.
+    pub priced: bool,
+}
+
+/// Why a bucket cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use bucket {bucket}: {reason}")]
+pub struct RemoteError {
+    /// The bucket.
+    pub bucket: String,
+    /// What is wrong, and what to do about it.
+    pub reason: String,
+}
+
+/// A bucket behind the S3 protocol.
+#[derive(Debug)]
+pub struct RemoteStore {
+    client: AmazonS3,
+    credentials: Arc<SdkCredentials>,
+    settings: RemoteSettings,
+    /// S3 Express lists in no order.
+    lists_in_order: bool,
+}
+
+impl RemoteStore {
+    /// Sets the client up; no request to the bucket is made. Where no region is configured the machine's
+    /// metadata service is asked for one.
+    pub async fn open(
+        settings: RemoteSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, RemoteError> {
+        // The SDK and object_store must agree on one TLS provider. An error means that there is one.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let sdk = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
+        let error = |reason: String| RemoteError {
+            bucket: settings.bucket.clone(),
+            reason,
+        };
+        let provider = sdk
+            .credentials_provider()
+            .ok_or_else(|| error("the AWS SDK has no credentials provider".to_owned()))?;
+        let credentials = Arc::new(SdkCredentials::new(provider, clock));
+        let endpoint = settings
+            .endpoint
+            .clone()
+            .or_else(|| std::env::var("AWS_ENDPOINT_URL_S3").ok())
+            .or_else(|| sdk.endpoint_url().map(str::to_owned));
+        let region = settings
+            .region
+            .clone()
+            .or_else(|| sdk.region().map(ToString::to_string))
+            // Servers of one's own have no regions, but the signature needs a name.
+            .or_else(|| endpoint.is_some().then(|| "us-east-1".to_owned()))
+            .ok_or_else(|| {
+                error("no region is known; set AWS_REGION or add ?region=... to the URL".to_owned())
+            })?;
+        let express = settings.bucket.ends_with("--x-s3");
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(&settings.bucket)
+            .with_region(region)
+            .with_credentials(Arc::clone(&credentials) as _)
+            .with_s3_express(express)
+            .with_virtual_hosted_style_request(!settings.path_style.unwrap_or(endpoint.is_some()))
+            // Tries are the business of the retrying wrapper, where they are seen and bounded.
+            .with_retry(RetryConfig {
+                max_retries: 0,
+                ..RetryConfig::default()
+            })
+            .with_client_options(client_options());
+        if let Some(endpoint) = endpoint {
+            let plain = endpoint.starts_with("http://");
+            let allowed = settings.allow_http.unwrap_or(is_local(&endpoint));
+            if plain && !allowed {
+                return Err(error(format!(
+                    "endpoint {endpoint} is not encrypted; use https, or add ?allow_http=true"
+                )));
+            }
+            builder = builder.with_endpoint(endpoint).with_allow_http(plain);
+        }
+        let client = builder.build().map_err(|e| error(e.to_string()))?;
+        Ok(Self {
+            client,
+            credentials,
+            settings,
+            lists_in_order: !express,
+        })
+    }
+
+    fn path(&self, key: &str) -> Result<Path, String> {
+        keys::check(key)?;
+        let full = match self.settings.prefix.as_str() {
+            "" => key.to_owned(),
+            prefix => format!("{prefix}/{key}"),
+        };
+        Path::parse(full).map_err(|error| error.to_string())
+    }
+
+    fn key(&self, path: &Path) -> Option<String> {
+        let path = path.as_ref();
+        match self.settings.prefix.as_str() {
+            "" => Some(path.to_owned()),
+            prefix => path
+                .strip_prefix(prefix)?
+                .strip_prefix('/')
+                .map(str::to_owned),
+        }
+    }
+
+    async fn read_path(&self, key: &str) -> Result<Path, GetError> {
+        self.path(key).map_err(|_| GetError::NotFound {
+            key: key.to_owned(),
+        })
+    }
+
+    async fn failure(&self, error: &StoreError) -> Failure {
+        let failure = classify(error);
+        if failure.credentials_expired {
+            self.credentials.forget().await;
+        }
+        failure
+    }
+
+    async fn get_error(&self, key: &str, error: &StoreError) -> GetError {
+        let key = key.to_owned();
+        let failure = self.failure(error).await;
+        match error {
+            StoreError::NotFound { .. } if !failure.is_final => GetError::NotFound { key },
+            _ if failure.is_final => GetError::Refused {
+                key,
+                reason: failure.reason,
+            },
+            _ => GetError::Failed {
+                key,
+                reason: failure.reason,
+                slow_down: failure.slow_down,
+            },
+        }
+    }
+
+    async fn put_error(&self, key: &str, error: &StoreError) -> PutError {
+        let key = key.to_owned();
+        let failure = self.failure(error).await;
+        if failure.is_final {
+            return PutError::Refused {
+                key,
+                reason: failure.reason,
+            };
+        }
+        PutError::Failed {
+            key,
+            reason: failure.reason,
+            slow_down: failure.slow_down,
+        }
+    }
+
+    /// A refused create: S3 says so when something is there (412), and also when another create of the
+    /// key was under way just then (409) and may have come to nothing. So look.
+    async fn conflict(&self, key: &str, path: &Path) -> PutError {
+        let key = key.to_owned();
+        match self.client.head(path).await {
+            Ok(_) => PutError::Exists { key },
+            Err(StoreError::NotFound { .. }) => PutError::Failed {
+                key,
+                reason: "a conflicting write was under way, and nothing is there now".to_owned(),
+                slow_down: false,
+            },
+            Err(error) => self.put_error(&key, &error).await,
+        }
+    }
+
+    /// The listing of keys with `prefix` after `after`, from the store's own pages.
+    fn listing(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> stream::BoxStream<'static, Result<object_store::ObjectMeta, StoreError>> {
+        // The store takes whole segments as a prefix; the rest is left out here.
+        let segments = prefix.rfind('/').map_or("", |slash| &prefix[..slash]);
+        let within = |tail: &str| match (self.settings.prefix.as_str(), tail) {
+            ("", tail) => tail.to_owned(),
+            (prefix, "") => prefix.to_owned(),
+            (prefix, tail) => format!("{prefix}/{tail}"),
+        };
+        let folder = Path::from_iter(within(segments).split('/').filter(|s| !s.is_empty()));
+        let after = after.filter(|after| self.lists_in_order && !after.is_empty());
+        match after.and_then(|after| Path::parse(within(after)).ok()) {
+            Some(offset) => self.client.list_with_offset(Some(&folder), &offset),
+            None => self.client.list(Some(&folder)),
+        }
+    }
+}
+
+fn client_options() -> ClientOptions {
+    ClientOptions::new()
+        .with_connect_timeout(Duration::from_secs(3))
+        // The retrying wrapper gives up earlier; this one frees connections that hang.
+        .with_timeout(Duration::from_secs(60))
+        .with_pool_max_idle_per_host(64)
+}
+
+/// Whether the endpoint is on this machine.
+fn is_local(endpoint: &str) -> bool {
+    url::Url::parse(endpoint).is_ok_and(|url| match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    })
+}
+
+/// Whether the server said that the range begins beyond the end.
+fn is_beyond_end(error: &StoreError) -> bool {
+    status_of(&error.to_string()) == Some(416)
+}
+
+#[async_trait]
+impl ObjectStore for RemoteStore {
+    async fn put(&self, key: &str, payload: Payload, mode: PutMode) -> Result<(), PutError> {
+        let path = self.path(key).map_err(|reason| PutError::Refused {
+            key: key.to_owned(),
+            reason,
+        })?;
+        let payload: PutPayload = payload.into_iter().collect();
+        let mode = match mode {
+            PutMode::Create => object_store::PutMode::Create,
+            PutMode::Overwrite => object_store::PutMode::Overwrite,
+        };
+        let options = PutOptions::from(mode);
+        match self.client.put_opts(&path, payload, options).await {
+            Ok(_) => Ok(()),
+            Err(
+                StoreError::AlreadyExists { .. }
+                | StoreError::Precondition { .. }
+                | StoreError::NotModified { .. },
+            ) => Err(self.conflict(key, &path).await),
+            Err(error) => Err(self.put_error(key, &error).await),
+        }
+    }
+
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, GetError> {
+        if range.start >= range.end {
+            // HTTP has no empty ranges.
+            return self.head(key).await.map(|_| Bytes::new());
+        }
+        let path = self.read_path(key).await?;
+        let options = GetOptions::new().with_range(Some(range.clone()));
+        let read = match self.client.get_opts(&path, options).await {
+            Ok(found) => found.bytes().await,
+            Err(error) if is_beyond_end(&error) => return Ok(Bytes::new()),
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(bytes) => Ok(bytes),
+            Err(error) => Err(self.get_error(key, &error).await),
+        }
+    }
+
+    async fn get(&self, key: &str) -> Result<Bytes, GetError> {
+        let path = self.read_path(key).await?;
+        let read = match self.client.get_opts(&path, GetOptions::new()).await {
+            Ok(found) => found.bytes().await,
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(bytes) => Ok(bytes),
+            Err(error) => Err(self.get_error(key, &error).await),
+        }
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectMeta, GetError> {
+        let path = self.read_path(key).await?;
+        match self.client.head(&path).await {
+            Ok(meta) => Ok(ObjectMeta {
+                key: key.to_owned(),
+                bytes: meta.size,
+            }),
+            Err(error) => Err(self.get_error(key, &error).await),
+        }
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<(), DeleteError> {
+        let mut left: std::collections::BTreeSet<String> = keys
+            .iter()
+            .filter(|key| self.path(key).is_ok())
+            .cloned()
+            .collect();
+        let paths: Vec<_> = left
+            .iter()
+            .filter_map(|key| self.path(key).ok())
+            .map(Ok)
+            .collect();
+        let mut deleted = self.client.delete_stream(stream::iter(paths).boxed());
+        let mut reason = String::new();
+        while let Some(result) = deleted.next().await {
+            match result {
+                Ok(path) => {
+                    self.key(&path).map(|key| left.remove(&key));
+                }
+                Err(StoreError::NotFound { path, .. }) => {
+                    let key = Path::parse(path).ok().and_then(|path| self.key(&path));
+                    key.map(|key| left.remove(&key));
+                }
+                Err(error) => reason = self.failure(&error).await.reason,
+            }
+        }
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(DeleteError {
+                keys: left.into_iter().collect(),
+                reason,
+            })
+        }
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ObjectMeta>, ListError> {
+        let mut listing = self.listing(prefix, after);
+        let mut found = Vec::new();
+        loop {
+            let next = match listing.try_next().await {
+                Ok(next) => next,
+                Err(error) => {
+                    return Err(ListError {
+                        prefix: prefix.to_owned(),
+                        reason: self.failure(&error).await.reason,
+                    });
+                }
+            };
+            let Some(meta) = next else { break };
+            let Some(key) = self.key(&meta.location) else {
+                continue;
+            };
+            if key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after) {
+                found.push(ObjectMeta {
+                    key,
+                    bytes: meta.size,
+                });
+                if self.lists_in_order && found.len() >= limit {
+                    break;
+                }
+            } else if self.lists_in_order && key.as_str() > prefix && !key.starts_with(prefix) {
+                break;
+            }
+        }
+        found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    fn priced_per_request(&self) -> bool {
+        self.settings.priced
+    }
+
+    fn describe(&self) -> String {
+        match self.settings.prefix.as_str() {
+            "" => format!("s3://{}", self.settings.bucket),
+            prefix => format!("s3://{}/{prefix}", self.settings.bucket),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
