@@ -31,7 +31,7 @@ use aquifer_store::Ports;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-pub(crate) use self::parked::{Parking, Woken};
+pub(crate) use self::parked::Parking;
 use self::{extents::ExtentCache, parked::Parked, snapshot::Snapshot};
 use crate::session::AgentSession;
 
@@ -261,7 +261,7 @@ impl View {
         self.parked.take_interest(partition, high_watermark);
     }
 
-    /// Waits on partitions; the index of each in the slice is what [`Woken`] names.
+    /// Waits on partitions; the index of each in the slice is what [`Parking::woken`] names.
     pub(crate) fn park(&self, partitions: &[(PartitionId, Offset)]) -> Parking<'_> {
         self.parked.park(partitions)
     }
