@@ -132,7 +132,7 @@ fn a_batch_that_lost_all_records_keeps_its_frame() {
         h.base_sequence = Sequence(8);
     });
     let empty = BatchBuilder::like(&full.header)
-        .and_then(|builder| Ok(builder.build().expect("no records, no wrong offsets")))
+        .map(|builder| builder.build().expect("no records, no wrong offsets"))
         .expect("zstd is known");
     assert_eq!(empty.validate_integrity(), Ok(()));
     assert_eq!(empty.header.last_offset(), Offset(104));
