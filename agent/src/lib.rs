@@ -7,7 +7,14 @@
 pub mod api;
 pub mod broker;
 pub mod connection;
+pub mod fetch;
 pub mod guard;
+mod leader;
+pub mod listener;
+pub mod placement;
+pub mod produce;
 pub mod session;
 pub mod settings;
+#[cfg(test)]
+mod testing;
 pub mod view;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use aquifer_metadata_api::register::AgentAddress;
 
+use crate::{fetch::FetchSettings, produce::settings::ProduceSettings, view::ViewSettings};
+
 /// Settings of one agent.
 #[derive(Clone, Debug)]
 pub struct AgentSettings {
@@ -17,6 +19,12 @@ pub struct AgentSettings {
     pub auto_create_topics: bool,
     /// Limits of Kafka connections.
     pub connections: ConnectionSettings,
+    /// Bounds of what it keeps of the cluster's state.
+    pub view: ViewSettings,
+    /// Limits of what clients read.
+    pub fetch: FetchSettings,
+    /// When the produce path writes objects, and its bounds.
+    pub produce: ProduceSettings,
 }
 
 impl AgentSettings {
@@ -28,6 +36,9 @@ impl AgentSettings {
             listener_name: "PLAINTEXT".to_owned(),
             auto_create_topics: true,
             connections: ConnectionSettings::default(),
+            view: ViewSettings::default(),
+            fetch: FetchSettings::default(),
+            produce: ProduceSettings::default(),
         }
     }
 }

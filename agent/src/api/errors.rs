@@ -31,3 +31,27 @@ pub fn metadata_code(error: &MetadataError) -> ResponseError {
         MetadataError::Refused { .. } => ResponseError::UnknownServerError,
     }
 }
+
+/// The code for a call that a controller answers in Kafka. The admin client asks again upon
+/// NOT_CONTROLLER, which is right only where nothing can have happened.
+#[must_use]
+pub fn controller_code(error: &MetadataError) -> ResponseError {
+    match error {
+        MetadataError::Unavailable {
+            may_have_happened: false,
+            ..
+        } => ResponseError::NotController,
+        other => metadata_code(other),
+    }
+}
+
+/// The code for InitProducerId without an answer. The Java client asks again upon
+/// COORDINATOR_LOAD_IN_PROGRESS; upon COORDINATOR_NOT_AVAILABLE it would first look for the coordinator
+/// of a transactional id that it does not have.
+#[must_use]
+pub fn producer_id_code(error: &MetadataError) -> ResponseError {
+    match error {
+        MetadataError::Refused { .. } => ResponseError::UnknownServerError,
+        _ => ResponseError::CoordinatorLoadInProgress,
+    }
+}

@@ -5,11 +5,35 @@ use std::sync::Arc;
 
 use aquifer_store::Monotonic;
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::protocol::{Decodable, Encodable};
+use futures::future::BoxFuture;
+use kafka_protocol::{
+    messages::ApiKey,
+    protocol::{Decodable, Encodable},
+};
 
-use crate::connection::ConnectionHandle;
+use crate::{
+    broker::Broker,
+    connection::{ConnectionHandle, End},
+};
 
+mod api_versions;
+mod create_topics;
+mod delete_topics;
+mod describe_cluster;
+mod describe_topic_partitions;
 pub mod errors;
+pub(crate) mod fetch;
+mod find_coordinator;
+mod init_producer_id;
+pub(crate) mod list_offsets;
+mod metadata;
+mod nodes;
+pub(crate) mod offset_for_leader_epoch;
+mod produce;
+#[cfg(test)]
+mod tests;
+mod topic_name;
+pub mod versions;
 
 /// Who asks, and how.
 #[derive(Clone, Debug)]
@@ -41,14 +65,82 @@ impl RequestContext {
 
     /// Encodes a response at the request's version.
     pub(crate) fn reply<T: Encodable>(&self, response: &T) -> Result<Reply, Close> {
-        let mut body = BytesMut::new();
-        response
-            .encode(&mut body, self.api_version)
-            .map_err(|e| Close::Unencodable {
-                reason: e.to_string(),
-            })?;
-        Ok(Reply::Body(vec![body.freeze()]))
+        encode_at(response, self.api_version)
     }
+}
+
+/// Encodes a response at a version.
+fn encode_at<T: Encodable>(response: &T, version: i16) -> Result<Reply, Close> {
+    let unencodable = |error: &dyn std::fmt::Display| Close::Unencodable {
+        reason: error.to_string(),
+    };
+    let bytes = response
+        .compute_size(version)
+        .map_err(|e| unencodable(&e))?;
+    let mut body = BytesMut::with_capacity(bytes);
+    response
+        .encode(&mut body, version)
+        .map_err(|e| unencodable(&e))?;
+    Ok(Reply::Body(vec![body.freeze()]))
+}
+
+/// Answers a request of any API but Produce.
+pub(crate) async fn handle(
+    broker: &Arc<Broker>,
+    context: &RequestContext,
+    api: ApiKey,
+    body: Bytes,
+) -> Result<Reply, Close> {
+    let began = broker.ports.clock.now();
+    let reply = match api {
+        ApiKey::Fetch => fetch::handle(broker, context, body).await,
+        ApiKey::ListOffsets => list_offsets::handle(broker, context, body).await,
+        ApiKey::OffsetForLeaderEpoch => {
+            offset_for_leader_epoch::handle(broker, context, body).await
+        }
+        ApiKey::Metadata => metadata::handle(broker, context, body).await,
+        ApiKey::FindCoordinator => find_coordinator::handle(broker, context, body).await,
+        ApiKey::ApiVersions => api_versions::handle(broker, context, body).await,
+        ApiKey::CreateTopics => create_topics::handle(broker, context, body).await,
+        ApiKey::DeleteTopics => delete_topics::handle(broker, context, body).await,
+        ApiKey::InitProducerId => init_producer_id::handle(broker, context, body).await,
+        ApiKey::DescribeCluster => describe_cluster::handle(broker, context, body).await,
+        ApiKey::DescribeTopicPartitions => {
+            describe_topic_partitions::handle(broker, context, body).await
+        }
+        _ => Err(Close::Unhandled {
+            api_key: context.api_key,
+        }),
+    };
+    let took = broker.ports.clock.now().since(began);
+    metrics::histogram!("aquifer_request_seconds", "api" => api_name(context.api_key))
+        .record(took.as_secs_f64());
+    reply
+}
+
+/// Takes a Produce request into the buffer, which waits while there is no room; the answer comes once
+/// it is durable.
+pub(crate) async fn start_produce(
+    broker: &Arc<Broker>,
+    context: &RequestContext,
+    body: Bytes,
+) -> BoxFuture<'static, Result<Reply, End>> {
+    let clock = Arc::clone(&broker.ports.clock);
+    let began = context.received;
+    match produce::accept(broker, context, body).await {
+        Ok(pending) => Box::pin(async move {
+            let reply = pending.await;
+            let took = clock.now().since(began);
+            metrics::histogram!("aquifer_request_seconds", "api" => "Produce")
+                .record(took.as_secs_f64());
+            reply.map_err(End::Handler)
+        }),
+        Err(close) => Box::pin(std::future::ready(Err(End::Handler(close)))),
+    }
+}
+
+fn api_name(api_key: i16) -> &'static str {
+    versions::find(api_key).map_or("unknown", |served| served.shape.name)
 }
 
 /// What a handler gives back.
@@ -86,6 +178,12 @@ pub enum Close {
     /// again on a new connection.
     #[error("the commit session ended before the outcome was known")]
     SessionEnded,
+    /// The table of served versions has an API that no handler answers; a bug.
+    #[error("api key {api_key} has no handler")]
+    Unhandled {
+        /// The key.
+        api_key: i16,
+    },
     /// The agent stops.
     #[error("the agent is stopping")]
     Stopping,

@@ -96,9 +96,9 @@ pub fn find(api_key: i16) -> Option<&'static Served> {
     SERVED.iter().find(|served| served.key() == api_key)
 }
 
-/// What an ApiVersions request is told. No feature is finalized: `group.version`,
+/// What an ApiVersions request of `version` is told. No feature is finalized: `group.version`,
 /// `transaction.version` and the like steer clients to protocols that do not work yet.
-pub(crate) fn advertised() -> ApiVersionsResponse {
+pub(crate) fn advertised(version: i16) -> ApiVersionsResponse {
     let api_keys = SERVED
         .iter()
         .map(|served| {
@@ -108,8 +108,10 @@ pub(crate) fn advertised() -> ApiVersionsResponse {
                 .with_max_version(served.max)
         })
         .collect();
+    let response = ApiVersionsResponse::default().with_api_keys(api_keys);
+    if version < 3 {
+        return response;
+    }
     // The epoch of finalized features is 0 in Kafka where none was ever set; -1 means "unknown".
-    ApiVersionsResponse::default()
-        .with_api_keys(api_keys)
-        .with_finalized_features_epoch(0)
+    response.with_finalized_features_epoch(0)
 }

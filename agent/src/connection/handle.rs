@@ -1,7 +1,13 @@
 //! What the rest of the agent holds of a connection.
 
-use std::{fmt, net::SocketAddr};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
+use aquifer_store::Monotonic;
 use tokio_util::sync::CancellationToken;
 
 /// Number of a connection, unique within the process.
@@ -20,6 +26,7 @@ pub struct ConnectionHandle {
     id: ConnectionId,
     peer: SocketAddr,
     closed: CancellationToken,
+    active_at_ms: AtomicU64,
 }
 
 impl ConnectionHandle {
@@ -30,6 +37,7 @@ impl ConnectionHandle {
             id,
             peer,
             closed: CancellationToken::new(),
+            active_at_ms: AtomicU64::new(0),
         }
     }
 
@@ -59,5 +67,18 @@ impl ConnectionHandle {
     /// Returns once the connection is closed, by either side.
     pub async fn closed(&self) {
         self.closed.cancelled().await;
+    }
+
+    /// Notes that bytes moved.
+    pub(super) fn touch(&self, now: Monotonic) {
+        let ms = u64::try_from(now.0.as_millis()).unwrap_or(u64::MAX);
+        self.active_at_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// When bytes last moved.
+    pub(super) fn active_at(&self) -> Monotonic {
+        Monotonic(Duration::from_millis(
+            self.active_at_ms.load(Ordering::Relaxed),
+        ))
     }
 }
