@@ -1,0 +1,405 @@
+//! Produce, versions 3 to 13 (13 names topics by id).
+//!
+//! Each partition's batch is validated ([`crate::produce::validate`]), all that pass go into the
+//! agent's buffer together, and the answer waits for the bucket and the metadata leader. `acks=1` waits
+//! as `acks=-1` does: there is no other replica. `acks=0` gets no answer; an error closes its
+//! connection.
+//!
+//! The order of checks is Kafka's (`KafkaApis.handleProduceRequest`, `ReplicaManager.appendRecords`):
+//! transactional rights for the whole request; then per partition whether it exists, the shape of its
+//! records, `acks`, and the batch itself.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use aquifer_format::ids::TopicId;
+use aquifer_metadata_api::commit::Rejection;
+use aquifer_store::UnixMillis;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use kafka_protocol::{
+    ResponseError,
+    messages::{
+        BrokerId, ProduceRequest, ProduceResponse, TopicName,
+        produce_request::{PartitionProduceData, TopicProduceData},
+        produce_response::{
+            BatchIndexAndErrorMessage, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+        },
+    },
+    protocol::StrBytes,
+};
+
+use super::{Close, Reply, RequestContext, errors::rejection_code, nodes::Nodes};
+use crate::{
+    broker::Broker,
+    produce::{
+        BatchResult, ProduceBatch,
+        validate::{self, Refusal},
+    },
+    view::{Topic, View},
+};
+
+/// First version that names topics by id (KIP-516).
+const TOPIC_ID_VERSION: i16 = 13;
+
+/// First version that hints at leaders (KIP-951).
+const LEADER_HINT_VERSION: i16 = 10;
+
+/// An accepted request, waiting for its answer.
+pub(crate) type ProducePending = BoxFuture<'static, Result<Reply, Close>>;
+
+/// Takes a request in; returns when its batches are in the buffer. Requests of one connection must be
+/// accepted one after the other; their answers may be awaited together.
+pub(crate) async fn accept(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    body: Bytes,
+) -> Result<ProducePending, Close> {
+    let (view, produce) = (&broker.view, &broker.produce);
+    let request: ProduceRequest = ctx.decode(body)?;
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let settings = produce.settings();
+    let timeout = timeout.clamp(settings.answer_min, settings.answer_max);
+    let throttle = if view.throttle_produce() {
+        settings.throttle
+    } else {
+        Duration::ZERO
+    };
+    let acks = request.acks;
+    let now = broker.ports.clock.unix_millis();
+    let (plan, batches) = Planner::new(view, ctx.api_version, now).plan(request).await;
+    let pending = produce
+        .accept(&ctx.connection, batches, ctx.received.plus(timeout))
+        .await;
+    let (broker, ctx) = (Arc::clone(broker), ctx.clone());
+    Ok(Box::pin(async move {
+        let results = pending.await.map_err(|_| Close::SessionEnded)?;
+        if acks == 0 {
+            return plan.unacknowledged(&results, ctx.api_version);
+        }
+        let mut response = plan.response(&results, ctx.api_version, throttle);
+        if ctx.api_version >= LEADER_HINT_VERSION {
+            hint_at_leaders(&mut response, &broker, &ctx);
+        }
+        ctx.reply(&response)
+    }))
+}
+
+/// Names the leaders of partitions that another agent should be asked about (KIP-951).
+fn hint_at_leaders(response: &mut ProduceResponse, broker: &Broker, ctx: &RequestContext) {
+    let moved = ResponseError::NotLeaderOrFollower.code();
+    let partitions = response
+        .responses
+        .iter()
+        .flat_map(|topic| &topic.partition_responses);
+    if !partitions
+        .into_iter()
+        .any(|partition| partition.error_code == moved)
+    {
+        return;
+    }
+    let nodes = Nodes::of(broker, ctx);
+    let candidates = nodes.candidates();
+    let mut endpoints = BTreeMap::new();
+    for topic in &mut response.responses {
+        let known = if ctx.api_version >= TOPIC_ID_VERSION {
+            broker.view.topic_by_id(TopicId(topic.topic_id))
+        } else {
+            broker.view.topic_by_name(topic.name.as_str())
+        };
+        let Some(known) = known else { continue };
+        for answer in &mut topic.partition_responses {
+            let leader = known
+                .partition(answer.index)
+                .and_then(|id| candidates.leader(id));
+            if let Some(node) = leader.filter(|_| answer.error_code == moved) {
+                answer.current_leader.leader_id = BrokerId(node.id());
+                answer.current_leader.leader_epoch = known.view.leader_epoch.0;
+                let endpoint = NodeEndpoint::default()
+                    .with_node_id(BrokerId(node.id()))
+                    .with_host(nodes.host(&node))
+                    .with_port(node.port())
+                    .with_rack(nodes.rack(&node));
+                endpoints.insert(node.id(), endpoint);
+            }
+        }
+    }
+    response.node_endpoints = endpoints.into_values().collect();
+}
+
+/// What is to be answered, but for the results of accepted batches.
+#[derive(Debug)]
+struct Plan {
+    topics: Vec<TopicPlan>,
+}
+
+#[derive(Debug)]
+struct TopicPlan {
+    name: String,
+    id: uuid::Uuid,
+    partitions: Vec<(i32, PartitionPlan)>,
+}
+
+#[derive(Debug)]
+enum PartitionPlan {
+    Refused(Refusal),
+    /// Index into the batches that were accepted.
+    Accepted(usize),
+}
+
+struct Planner<'a> {
+    view: &'a View,
+    version: i16,
+    now: UnixMillis,
+    batches: Vec<ProduceBatch>,
+    seen: BTreeSet<(TopicId, i32)>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(view: &'a View, version: i16, now: UnixMillis) -> Self {
+        Self {
+            view,
+            version,
+            now,
+            batches: Vec::new(),
+            seen: BTreeSet::new(),
+        }
+    }
+
+    async fn plan(mut self, request: ProduceRequest) -> (Plan, Vec<ProduceBatch>) {
+        let refused = request_refusal(&request, self.version);
+        let unknown = refused.is_none() && request.topic_data.iter().any(|t| !self.knows(t));
+        // The leader is asked once, however many topics there are.
+        let missing = if unknown {
+            self.missing_refusal().await
+        } else {
+            None
+        };
+        let mut topics = Vec::with_capacity(request.topic_data.len());
+        for data in request.topic_data {
+            let found = match &refused {
+                Some(refusal) => Err(refusal.clone()),
+                None => self.find(&data).ok_or_else(|| {
+                    missing
+                        .clone()
+                        .unwrap_or_else(|| unknown_topic(self.version))
+                }),
+            };
+            let mut partitions = Vec::with_capacity(data.partition_data.len());
+            for partition in data.partition_data {
+                let index = partition.index;
+                let plan = match &found {
+                    Err(refusal) => PartitionPlan::Refused(refusal.clone()),
+                    Ok(topic) => match self.partition(topic, partition, request.acks) {
+                        Ok(at) => PartitionPlan::Accepted(at),
+                        Err(refusal) => PartitionPlan::Refused(refusal),
+                    },
+                };
+                partitions.push((index, plan));
+            }
+            // Copied: a slice would keep the whole request in memory until it is answered.
+            let name = data.name.as_str().to_owned();
+            topics.push(TopicPlan {
+                name,
+                id: data.topic_id,
+                partitions,
+            });
+        }
+        (Plan { topics }, self.batches)
+    }
+
+    fn knows(&self, data: &TopicProduceData) -> bool {
+        let count = |topic: &Topic| {
+            data.partition_data
+                .iter()
+                .all(|partition| topic.partition(partition.index).is_some())
+        };
+        self.find(data).is_some_and(|topic| count(&topic))
+    }
+
+    fn find(&self, data: &TopicProduceData) -> Option<Arc<Topic>> {
+        if self.version >= TOPIC_ID_VERSION {
+            self.view.topic_by_id(TopicId(data.topic_id))
+        } else {
+            self.view.topic_by_name(data.name.as_str())
+        }
+    }
+
+    /// Catches up with the leader. What is missing then does not exist, unless it cannot be told.
+    async fn missing_refusal(&self) -> Option<Refusal> {
+        let error = self.view.catch_up().await.err()?;
+        Some(Refusal::new(
+            ResponseError::LeaderNotAvailable,
+            error.to_string(),
+        ))
+    }
+
+    fn partition(
+        &mut self,
+        topic: &Topic,
+        data: PartitionProduceData,
+        acks: i16,
+    ) -> Result<usize, Refusal> {
+        let Some(partition) = topic.partition(data.index) else {
+            return Err(Refusal::new(
+                ResponseError::UnknownTopicOrPartition,
+                "the topic has no such partition",
+            ));
+        };
+        let batch = validate::shape(data.records, self.version)?;
+        if !matches!(acks, -1..=1) {
+            return Err(Refusal::new(
+                ResponseError::InvalidRequiredAcks,
+                format!("acks must be -1, 0 or 1, not {acks}"),
+            ));
+        }
+        if !self.seen.insert((topic.view.id, data.index)) {
+            return Err(Refusal::new(
+                ResponseError::InvalidRecord,
+                "the request names the partition twice",
+            ));
+        }
+        let batch = validate::check(batch, &topic.config, self.now)?;
+        self.batches.push(ProduceBatch { partition, batch });
+        Ok(self.batches.len() - 1)
+    }
+}
+
+/// What refuses the whole request. There are no transactions yet: the code is one that producers do
+/// not retry, and `InitProducerId` has refused them before.
+fn request_refusal(request: &ProduceRequest, version: i16) -> Option<Refusal> {
+    let transactional = request.transactional_id.is_some()
+        || request
+            .topic_data
+            .iter()
+            .flat_map(|topic| &topic.partition_data)
+            .any(|partition| {
+                validate::shape(partition.records.clone(), version)
+                    .is_ok_and(|batch| batch.header.is_transactional())
+            });
+    transactional.then(|| {
+        Refusal::new(
+            ResponseError::TransactionalIdAuthorizationFailed,
+            "transactions are not supported; produce without a transactional id",
+        )
+    })
+}
+
+fn unknown_topic(version: i16) -> Refusal {
+    if version >= TOPIC_ID_VERSION {
+        Refusal::new(
+            ResponseError::UnknownTopicId,
+            "there is no topic with this id",
+        )
+    } else {
+        Refusal::new(
+            ResponseError::UnknownTopicOrPartition,
+            "there is no such topic",
+        )
+    }
+}
+
+/// The code and text for a batch that is not in the log, or not surely.
+fn failure(result: &BatchResult, by_id: bool) -> Option<(ResponseError, &'static str)> {
+    match result {
+        BatchResult::Placed(_) => None,
+        BatchResult::Rejected(rejection) => {
+            let text = match rejection {
+                Rejection::UnknownPartition => "the topic was deleted",
+                Rejection::StaleProducerEpoch => "a newer epoch of the producer was seen",
+                Rejection::OutOfOrderSequence => "the batch's sequence is not the next one",
+                Rejection::TooOld => "the upload took too long; send it again",
+                Rejection::OverBudget => "the metadata budget is used up; send it again later",
+            };
+            Some((rejection_code(*rejection, by_id), text))
+        }
+        BatchResult::NotStored => Some((
+            ResponseError::NotEnoughReplicas,
+            "the bucket did not take the records; send them again",
+        )),
+        BatchResult::NotCommitted => Some((
+            ResponseError::NotEnoughReplicas,
+            "the records were not committed; send them again",
+        )),
+        BatchResult::TimedOut => Some((
+            ResponseError::RequestTimedOut,
+            "no answer in time; the records may still become part of the log",
+        )),
+    }
+}
+
+impl Plan {
+    fn unacknowledged(&self, results: &[BatchResult], version: i16) -> Result<Reply, Close> {
+        let refused = self
+            .topics
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .find_map(|(_, plan)| match plan {
+                PartitionPlan::Refused(refusal) => Some(refusal.code),
+                PartitionPlan::Accepted(_) => None,
+            });
+        let by_id = version >= TOPIC_ID_VERSION;
+        let failed = || results.iter().find_map(|result| failure(result, by_id));
+        match refused.or_else(|| failed().map(|(code, _)| code)) {
+            Some(code) => Err(Close::UnacknowledgedFailed { code: code.code() }),
+            None => Ok(Reply::Nothing),
+        }
+    }
+
+    fn response(
+        &self,
+        results: &[BatchResult],
+        version: i16,
+        throttle: Duration,
+    ) -> ProduceResponse {
+        let by_id = version >= TOPIC_ID_VERSION;
+        let topics = self.topics.iter().map(|topic| {
+            let partitions = topic.partitions.iter().map(|(index, plan)| {
+                let answer = match plan {
+                    PartitionPlan::Refused(refusal) => refused(refusal),
+                    PartitionPlan::Accepted(at) => decided(&results[*at], by_id),
+                };
+                answer.with_index(*index)
+            });
+            TopicProduceResponse::default()
+                .with_name(TopicName(StrBytes::from_string(topic.name.clone())))
+                .with_topic_id(topic.id)
+                .with_partition_responses(partitions.collect())
+        });
+        ProduceResponse::default()
+            .with_responses(topics.collect())
+            .with_throttle_time_ms(i32::try_from(throttle.as_millis()).unwrap_or(i32::MAX))
+    }
+}
+
+fn refused(refusal: &Refusal) -> PartitionProduceResponse {
+    let records = refusal.records.iter().map(|(index, message)| {
+        BatchIndexAndErrorMessage::default()
+            .with_batch_index(*index)
+            .with_batch_index_error_message(Some(StrBytes::from_string(message.clone())))
+    });
+    error(refusal.code, refusal.message.clone()).with_record_errors(records.collect())
+}
+
+fn error(code: ResponseError, message: String) -> PartitionProduceResponse {
+    PartitionProduceResponse::default()
+        .with_error_code(code.code())
+        .with_base_offset(-1)
+        .with_log_append_time_ms(-1)
+        .with_log_start_offset(-1)
+        .with_error_message(Some(StrBytes::from_string(message)))
+}
+
+fn decided(result: &BatchResult, by_id: bool) -> PartitionProduceResponse {
+    if let BatchResult::Placed(placement) = result {
+        return PartitionProduceResponse::default()
+            .with_base_offset(placement.base_offset.0)
+            .with_log_append_time_ms(placement.log_append_time.unwrap_or(-1))
+            .with_log_start_offset(placement.log_start.0);
+    }
+    let (code, text) = failure(result, by_id).expect("every other result is a failure");
+    error(code, text.to_owned())
+}
