@@ -1,0 +1,318 @@
+//! Rows: the events of one group commit, versioned.
+
+use aquifer_format::ids::{
+    ClusterId, Incarnation, LeaderEpoch, Offset, PartitionId, PartitionIndex, ProducerId,
+    SessionId, UploadEpoch, WriterSlot,
+};
+use bytes::Bytes;
+use prost::Message;
+use proto::event::Kind;
+use uuid::Uuid;
+
+use super::{
+    Decision, Event, HoldDecided, TopicCreated,
+    columns::{
+        committed_from, committed_to, decision_from, decision_to, moment_from, moment_to,
+        topics_from,
+    },
+    convert::{
+        Malformed, agent_from, agent_to, batch_from, batch_to, object_from, object_id_from,
+        object_id_to, object_to, ref_from, ref_to, topic_from,
+    },
+    proto,
+};
+
+/// The version of rows that this release writes, and the newest one that it reads.
+pub const ROW_VERSION: u32 = 1;
+
+/// Why a row cannot be read. Who cannot read a row does not lead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RowError {
+    /// A newer release wrote it.
+    #[error(
+        "the journal row has format version {found}, this release reads up to {ROW_VERSION}: run a newer release"
+    )]
+    NewerVersion {
+        /// The row's version.
+        found: u32,
+    },
+    /// A newer release wrote a kind of event that this one does not know.
+    #[error("the journal row has an event of an unknown kind: run a newer release")]
+    UnknownEvent,
+    /// It is damaged.
+    #[error("the journal row is damaged: {reason}")]
+    Malformed {
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl From<Malformed> for RowError {
+    fn from(reason: Malformed) -> Self {
+        Self::Malformed {
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+/// Encodes the events of a row.
+#[must_use]
+pub fn encode_row(events: &[Event]) -> Bytes {
+    let row = proto::Row {
+        version: ROW_VERSION,
+        events: events.iter().map(event_to).collect(),
+    };
+    row.encode_to_vec().into()
+}
+
+/// Decodes a row.
+pub fn decode_row(bytes: &[u8]) -> Result<Vec<Event>, RowError> {
+    let row = proto::Row::decode(bytes).map_err(|error| RowError::Malformed {
+        reason: error.to_string(),
+    })?;
+    match row.version {
+        0 => return Err(RowError::from("it has no version")),
+        1..=ROW_VERSION => {}
+        found => return Err(RowError::NewerVersion { found }),
+    }
+    row.events.into_iter().map(event_from).collect()
+}
+
+fn event_to(event: &Event) -> proto::Event {
+    let kind = match event {
+        Event::Genesis {
+            cluster,
+            incarnation,
+            upload_epoch,
+        } => Kind::Genesis(proto::Genesis {
+            cluster: cluster.0.as_bytes().to_vec(),
+            incarnation: incarnation.0,
+            upload_epoch: upload_epoch.0,
+        }),
+        Event::UploadEpochAdvanced { upload_epoch } => {
+            Kind::UploadEpochAdvanced(proto::UploadEpochAdvanced {
+                upload_epoch: upload_epoch.0,
+            })
+        }
+        Event::Registered {
+            slot,
+            session,
+            agent,
+        } => Kind::Registered(proto::Registered {
+            slot: slot.0,
+            session: session.0,
+            agent: Some(agent_to(agent)),
+        }),
+        Event::SessionEnded {
+            session,
+            slot,
+            upload_epoch,
+        } => Kind::SessionEnded(proto::SessionEnded {
+            session: session.0,
+            slot: slot.0,
+            upload_epoch: upload_epoch.0,
+        }),
+        Event::TopicCreated(created) => Kind::TopicCreated(topic_to(created)),
+        Event::TopicDeleted { topic } => Kind::TopicDeleted(proto::TopicDeleted {
+            topic: topic.0.as_bytes().to_vec(),
+        }),
+        Event::ProducerIdAllocated { producer_id } => {
+            Kind::ProducerIdAllocated(proto::ProducerIdAllocated {
+                producer_id: producer_id.0,
+            })
+        }
+        Event::Committed(committed) => Kind::Committed(committed_to(committed)),
+        Event::HoldsDecided { at, decisions } => Kind::HoldsDecided(proto::HoldsDecided {
+            at: Some(moment_to(*at)),
+            decisions: decisions.iter().map(hold_to).collect(),
+        }),
+        Event::ProducersExpired {
+            last_seen_through,
+            partitions,
+        } => Kind::ProducersExpired(expired_to(*last_seen_through, partitions)),
+        Event::ObjectsReleased { since, objects } => {
+            Kind::ObjectsReleased(proto::ObjectsReleased {
+                since: since.0,
+                objects: objects
+                    .iter()
+                    .map(|(id, bytes)| proto::ReleasedObject {
+                        id: Some(object_id_to(*id)),
+                        bytes: *bytes,
+                    })
+                    .collect(),
+            })
+        }
+    };
+    proto::Event { kind: Some(kind) }
+}
+
+fn event_from(event: proto::Event) -> Result<Event, RowError> {
+    let event = match event.kind.ok_or(RowError::UnknownEvent)? {
+        Kind::Genesis(from) => Event::Genesis {
+            cluster: ClusterId(
+                Uuid::from_slice(&from.cluster).map_err(|_| "a cluster id is not 16 bytes long")?,
+            ),
+            incarnation: Incarnation(from.incarnation),
+            upload_epoch: UploadEpoch(from.upload_epoch),
+        },
+        Kind::UploadEpochAdvanced(from) => Event::UploadEpochAdvanced {
+            upload_epoch: UploadEpoch(from.upload_epoch),
+        },
+        Kind::Registered(from) => Event::Registered {
+            slot: WriterSlot(from.slot),
+            session: SessionId(from.session),
+            agent: agent_from(from.agent)?,
+        },
+        Kind::SessionEnded(from) => Event::SessionEnded {
+            session: SessionId(from.session),
+            slot: WriterSlot(from.slot),
+            upload_epoch: UploadEpoch(from.upload_epoch),
+        },
+        Kind::TopicCreated(from) => Event::TopicCreated(created_from(from)?),
+        Kind::TopicDeleted(from) => Event::TopicDeleted {
+            topic: topic_from(&from.topic)?,
+        },
+        Kind::ProducerIdAllocated(from) => Event::ProducerIdAllocated {
+            producer_id: ProducerId(from.producer_id),
+        },
+        Kind::Committed(from) => Event::Committed(Box::new(committed_from(from)?)),
+        Kind::HoldsDecided(from) => Event::HoldsDecided {
+            at: moment_from(from.at)?,
+            decisions: from
+                .decisions
+                .into_iter()
+                .map(hold_from)
+                .collect::<Result<_, _>>()?,
+        },
+        Kind::ProducersExpired(from) => expired_from(&from)?,
+        Kind::ObjectsReleased(from) => Event::ObjectsReleased {
+            since: UploadEpoch(from.since),
+            objects: from
+                .objects
+                .into_iter()
+                .map(|object| Ok((object_id_from(object.id)?, object.bytes)))
+                .collect::<Result<_, Malformed>>()?,
+        },
+    };
+    Ok(event)
+}
+
+fn topic_to(created: &TopicCreated) -> proto::TopicCreated {
+    proto::TopicCreated {
+        topic: created.topic.0.as_bytes().to_vec(),
+        name: created.name.clone(),
+        partitions: created.partitions,
+        leader_epoch: created.leader_epoch.0,
+        configs: created
+            .configs
+            .iter()
+            .map(|(name, value)| proto::TopicConfig {
+                name: name.clone(),
+                value: value.clone(),
+            })
+            .collect(),
+    }
+}
+
+fn created_from(from: proto::TopicCreated) -> Result<TopicCreated, Malformed> {
+    Ok(TopicCreated {
+        topic: topic_from(&from.topic)?,
+        name: from.name,
+        partitions: from.partitions,
+        leader_epoch: LeaderEpoch(from.leader_epoch),
+        configs: from
+            .configs
+            .into_iter()
+            .map(|config| (config.name, config.value))
+            .collect(),
+    })
+}
+
+fn hold_to(decided: &HoldDecided) -> proto::HoldDecided {
+    let (base_offset, duplicate_append_time) = match decided.decision {
+        Decision::Appended { base_offset } => (base_offset, None),
+        Decision::Duplicate {
+            base_offset,
+            log_append_time,
+        } => (base_offset, log_append_time),
+        Decision::Held | Decision::Rejected(_) => (Offset(0), None),
+    };
+    proto::HoldDecided {
+        topic: decided.partition.topic.0.as_bytes().to_vec(),
+        partition: decided.partition.partition.0.cast_unsigned(),
+        session: decided.session.0,
+        reference: Some(ref_to(decided.batch)),
+        batch: Some(batch_to(&decided.summary)),
+        object: Some(object_to(&decided.object)),
+        run_position: decided.run_position,
+        run_bytes: decided.run_bytes,
+        raw_start: decided.raw_start,
+        log_start: decided.log_start.0,
+        log_append_time: decided.log_append_time,
+        decision: decision_to(decided.decision),
+        base_offset: base_offset.0,
+        duplicate_append_time,
+    }
+}
+
+fn hold_from(from: proto::HoldDecided) -> Result<HoldDecided, Malformed> {
+    Ok(HoldDecided {
+        partition: PartitionId::new(
+            topic_from(&from.topic)?,
+            PartitionIndex(from.partition.cast_signed()),
+        ),
+        session: SessionId(from.session),
+        batch: ref_from(from.reference)?,
+        summary: batch_from(from.batch)?,
+        object: object_from(from.object)?,
+        run_position: from.run_position,
+        run_bytes: from.run_bytes,
+        raw_start: from.raw_start,
+        log_start: Offset(from.log_start),
+        log_append_time: from.log_append_time,
+        decision: decision_from(
+            from.decision,
+            || Ok(from.base_offset),
+            || {
+                from.duplicate_append_time
+                    .ok_or("a duplicate has no append time")
+            },
+        )?,
+    })
+}
+
+fn expired_to(through: UploadEpoch, partitions: &[PartitionId]) -> proto::ProducersExpired {
+    let mut to = proto::ProducersExpired {
+        last_seen_through: through.0,
+        ..proto::ProducersExpired::default()
+    };
+    for group in partitions.chunk_by(|a, b| a.topic == b.topic) {
+        let Some(first) = group.first() else {
+            continue;
+        };
+        to.topics.extend_from_slice(first.topic.0.as_bytes());
+        to.topic_partitions
+            .push(u32::try_from(group.len()).unwrap_or(u32::MAX));
+        let indexes = group.iter().map(|id| id.partition.0.cast_unsigned());
+        to.partition.extend(indexes);
+    }
+    to
+}
+
+fn expired_from(from: &proto::ProducersExpired) -> Result<Event, Malformed> {
+    let topics = topics_from(&from.topics, &from.topic_partitions)?;
+    let topics = topics
+        .iter()
+        .flat_map(|(topic, partitions)| std::iter::repeat_n(*topic, *partitions));
+    let partitions: Vec<PartitionId> = topics
+        .zip(&from.partition)
+        .map(|(topic, index)| PartitionId::new(topic, PartitionIndex(index.cast_signed())))
+        .collect();
+    if partitions.len() != from.partition.len() {
+        return Err("expired partitions and topics do not add up");
+    }
+    Ok(Event::ProducersExpired {
+        last_seen_through: UploadEpoch(from.last_seen_through),
+        partitions,
+    })
+}

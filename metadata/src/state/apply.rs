@@ -1,0 +1,414 @@
+//! Carrying events out. Total: whatever the event says, the state stays sound and nothing panics.
+
+use aquifer_format::ids::{
+    ClusterId, CommitNumber, Incarnation, JournalSeq, LeaderEpoch, ObjectId, PartitionId,
+    PartitionIndex, ProducerId, SessionId, TopicId, UploadEpoch, WriterSlot,
+};
+use aquifer_metadata_api::{commit::BatchRef, extent::Extent, register::AgentAddress};
+
+use super::{
+    budget::PARTITION_BYTES,
+    entity::{Position, Slot, State},
+    extents::Packed,
+    object::{ObjectIndex, Objects},
+    page::PageRef,
+    partition::{RunOrigin, Surroundings},
+    session::{RememberedCommit, Session},
+    topic::Topic,
+};
+use crate::event::{Committed, Event, HoldDecided, Moment, TopicCreated};
+
+/// What events changed that watchers are told of. Collected over as many events as the caller likes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Topics that are new.
+    pub topics: Vec<TopicId>,
+    /// Topics that are gone.
+    pub deleted_topics: Vec<TopicId>,
+    /// Partitions whose head (watermarks, producers, holds) changed; may repeat.
+    pub partitions: Vec<PartitionId>,
+    /// New extents, in offset order per partition.
+    pub extents: Vec<(PartitionId, Extent)>,
+    /// Whether the set of live agents changed.
+    pub agents: bool,
+    /// Whether the upload epoch moved.
+    pub upload_epoch: bool,
+    /// Whether batches were held or are no longer.
+    pub holds: bool,
+}
+
+impl Changes {
+    pub(super) fn extended(&mut self, id: PartitionId, extents: &[Packed], objects: &Objects) {
+        let new = extents.iter().filter_map(|extent| extent.unpack(objects));
+        self.extents.extend(new.map(|extent| (id, extent)));
+    }
+}
+
+impl State {
+    /// Carries out the next event; it is the next one of row `seq` if that row was begun, else its
+    /// first. Never fails and never panics.
+    pub fn apply(&mut self, seq: JournalSeq, event: &Event) {
+        self.apply_noting(seq, event, &mut Changes::default());
+    }
+
+    /// [`Self::apply`], adding what watchers must be told to `changes`.
+    pub fn apply_noting(&mut self, seq: JournalSeq, event: &Event, changes: &mut Changes) {
+        self.position = self.position.step(seq);
+        match event {
+            Event::Genesis {
+                cluster,
+                incarnation,
+                upload_epoch,
+            } => self.genesis(*cluster, *incarnation, *upload_epoch),
+            Event::UploadEpochAdvanced { upload_epoch } => {
+                changes.upload_epoch = true;
+                self.advance(*upload_epoch);
+            }
+            Event::Registered {
+                slot,
+                session,
+                agent,
+            } => {
+                changes.agents = true;
+                self.registered(*slot, *session, agent);
+            }
+            Event::SessionEnded {
+                session,
+                slot,
+                upload_epoch,
+            } => {
+                changes.agents = true;
+                self.session_ended(*session, *slot, *upload_epoch);
+            }
+            Event::TopicCreated(created) => {
+                changes.topics.push(created.topic);
+                self.topic_created(created);
+            }
+            Event::TopicDeleted { topic } => {
+                changes.deleted_topics.push(*topic);
+                self.topic_deleted(*topic, changes);
+            }
+            Event::ProducerIdAllocated { producer_id } => self.producer_id(*producer_id),
+            Event::Committed(committed) => self.committed(committed, changes),
+            Event::HoldsDecided { at, decisions } => self.holds_decided(*at, decisions, changes),
+            Event::ProducersExpired {
+                last_seen_through,
+                partitions,
+            } => self.producers_expired(*last_seen_through, partitions),
+            Event::ObjectsReleased { since, objects } => self.objects_released(*since, objects),
+        }
+    }
+
+    fn genesis(&mut self, cluster: ClusterId, incarnation: Incarnation, epoch: UploadEpoch) {
+        if self.counters.at < self.position {
+            self.counters.cluster = Some(cluster);
+            self.counters.incarnation = incarnation;
+            self.counters.upload_epoch = self.counters.upload_epoch.max(epoch);
+            self.touch_counters();
+        }
+    }
+
+    fn advance(&mut self, epoch: UploadEpoch) {
+        if self.counters.at < self.position {
+            self.counters.upload_epoch = self.counters.upload_epoch.max(epoch);
+            self.touch_counters();
+        }
+    }
+
+    fn producer_id(&mut self, id: ProducerId) {
+        if self.counters.at < self.position {
+            let next = ProducerId(id.0.saturating_add(1));
+            self.counters.next_producer_id = self.counters.next_producer_id.max(next);
+            self.touch_counters();
+        }
+    }
+
+    fn touch_counters(&mut self) {
+        self.counters.at = self.position;
+        self.dirty
+            .mark(&mut self.counters.dirty, PageRef::Counters);
+    }
+
+    fn registered(&mut self, slot: WriterSlot, session: SessionId, agent: &AgentAddress) {
+        let at = self.position;
+        if self.slots.at < at {
+            self.slots.slots.insert(slot, Slot::Live(session));
+            let next_slot = WriterSlot(slot.0.saturating_add(1));
+            self.slots.next_slot = self.slots.next_slot.max(next_slot);
+            let next_session = SessionId(session.0.saturating_add(1));
+            self.slots.next_session = self.slots.next_session.max(next_session);
+            self.slots.at = at;
+            self.dirty.mark(&mut self.slots.dirty, PageRef::Slots);
+        }
+        let entry = self
+            .sessions
+            .entry(session)
+            .or_insert_with(|| Session::new(Position::default(), slot, agent.clone()));
+        if entry.at < at {
+            entry.at = at;
+            entry.slot = slot;
+            entry.agent = agent.clone();
+            self.dirty
+                .mark(&mut entry.dirty, PageRef::Session(session));
+        }
+    }
+
+    fn session_ended(&mut self, session: SessionId, slot: WriterSlot, epoch: UploadEpoch) {
+        if self.slots.at < self.position {
+            if self.slots.slots.get(&slot) == Some(&Slot::Live(session)) {
+                self.slots
+                    .slots
+                    .insert(slot, Slot::Resting { since: epoch });
+            }
+            self.slots.at = self.position;
+            self.dirty.mark(&mut self.slots.dirty, PageRef::Slots);
+        }
+        if let Some(ended) = self.sessions.remove(&session) {
+            self.usage.result_bytes = self.usage.result_bytes.saturating_sub(ended.cost());
+            self.dirty.gone(PageRef::Session(session));
+        }
+    }
+
+    fn topic_created(&mut self, created: &TopicCreated) {
+        let next = LeaderEpoch(created.leader_epoch.0.saturating_add(1));
+        if self.counters.at < self.position {
+            self.counters.next_leader_epoch = self.counters.next_leader_epoch.max(next);
+            self.touch_counters();
+        }
+        if let Some(topic) = self.topics.get(&created.topic) {
+            // Its page is newer. An earlier topic of that name, from an older page, may have taken the
+            // name meanwhile.
+            self.names.insert(&topic.name, created.topic);
+            return;
+        }
+        let mut topic = Topic::new(
+            self.position,
+            created.name.clone(),
+            created.partitions,
+            created.leader_epoch,
+            created.configs.clone(),
+        );
+        self.dirty
+            .mark(&mut topic.dirty, PageRef::Topic(created.topic));
+        self.enter_topic(created.topic, topic);
+    }
+
+    /// Puts a topic that is not there yet into the tables.
+    pub(super) fn enter_topic(&mut self, id: TopicId, topic: Topic) {
+        let cost = u64::from(topic.partition_count()).saturating_mul(PARTITION_BYTES);
+        self.usage.partition_bytes = self.usage.partition_bytes.saturating_add(cost);
+        self.names.insert(&topic.name, id);
+        self.topics.insert(id, topic);
+    }
+
+    fn topic_deleted(&mut self, id: TopicId, changes: &mut Changes) {
+        let Some(topic) = self.topics.remove(&id) else {
+            return;
+        };
+        self.names.remove(&topic.name, id);
+        self.dirty.gone(PageRef::Topic(id));
+        let cost = u64::from(topic.partition_count()).saturating_mul(PARTITION_BYTES);
+        self.usage.partition_bytes = self.usage.partition_bytes.saturating_sub(cost);
+        let mut dropped: Vec<ObjectIndex> = Vec::new();
+        for (index, partition) in topic.indexed() {
+            let partition_id = PartitionId::new(id, index);
+            if partition.at != Position::default() {
+                self.dirty.gone(PageRef::Head(partition_id));
+            }
+            for chunk in &partition.extents.chunks {
+                let first = aquifer_format::ids::Offset(chunk.first);
+                self.dirty.gone(PageRef::Extents(partition_id, first));
+            }
+            for extent in partition.extents.iter() {
+                self.usage.extent_bytes = self
+                    .usage
+                    .extent_bytes
+                    .saturating_sub(super::budget::EXTENT_BYTES);
+                self.objects.remove(extent.object);
+                dropped.push(extent.object);
+            }
+            for hold in partition.holds() {
+                changes.holds = true;
+                self.holds.remove(&(hold.session, hold.batch));
+                let bytes = u64::from(hold.summary.bytes);
+                self.usage.hold_bytes = self.usage.hold_bytes.saturating_sub(bytes);
+                self.objects.remove(hold.object);
+                dropped.push(hold.object);
+            }
+            if let Some(producers) = &partition.producers {
+                let cost = producers.cost();
+                self.usage.producer_bytes = self.usage.producer_bytes.saturating_sub(cost);
+            }
+        }
+        dropped.sort_unstable();
+        dropped.dedup();
+        for object in dropped {
+            self.objects.settle(object, &mut self.usage);
+        }
+    }
+
+    fn committed(&mut self, committed: &Committed, changes: &mut Changes) {
+        let object = self.objects.intern(&committed.object, &mut self.usage);
+        let mut around = Surroundings {
+            at: self.position,
+            objects: &mut self.objects,
+            usage: &mut self.usage,
+            dirty: &mut self.dirty,
+            holds: &mut self.holds,
+            changes,
+            extents: Vec::new(),
+        };
+        let mut topic: Option<(TopicId, Option<&mut Topic>)> = None;
+        let mut rest = committed.batches.as_slice();
+        for (index, run) in (0u32..).zip(&committed.runs) {
+            let count = usize::try_from(run.batches).unwrap_or(usize::MAX);
+            let (batches, after) = rest.split_at(count.min(rest.len()));
+            rest = after;
+            let id = run.partition;
+            if topic.as_ref().is_none_or(|(cached, _)| *cached != id.topic) {
+                topic = Some((id.topic, self.topics.get_mut(&id.topic)));
+            }
+            let partition = topic
+                .as_mut()
+                .and_then(|(_, found)| found.as_mut())
+                .and_then(|found| found.partition_mut(id.partition));
+            let Some(partition) = partition else {
+                continue;
+            };
+            let origin = RunOrigin {
+                session: committed.session,
+                first: BatchRef {
+                    number: committed.number,
+                    run: index,
+                    batch: 0,
+                },
+                object,
+                moment: committed.at,
+            };
+            partition.apply_run(run, batches, origin, &mut around);
+        }
+        self.objects.settle(object, &mut self.usage);
+        self.remember(committed);
+    }
+
+    fn remember(&mut self, committed: &Committed) {
+        let Some(session) = self.sessions.get_mut(&committed.session) else {
+            return;
+        };
+        if session.at >= self.position {
+            return;
+        }
+        session.at = self.position;
+        let answered: CommitNumber = committed.answered_through;
+        session.remember(
+            committed.number,
+            answered,
+            remembered(committed),
+            &mut self.usage,
+        );
+        let page = PageRef::Session(committed.session);
+        self.dirty.mark(&mut session.dirty, page);
+    }
+
+    fn holds_decided(&mut self, at: Moment, decisions: &[HoldDecided], changes: &mut Changes) {
+        let mut around = Surroundings {
+            at: self.position,
+            objects: &mut self.objects,
+            usage: &mut self.usage,
+            dirty: &mut self.dirty,
+            holds: &mut self.holds,
+            changes,
+            extents: Vec::new(),
+        };
+        for group in decisions.chunk_by(|a, b| a.partition == b.partition) {
+            let Some(id) = group.first().map(|decided| decided.partition) else {
+                continue;
+            };
+            let partition = self
+                .topics
+                .get_mut(&id.topic)
+                .and_then(|topic| topic.partition_mut(id.partition));
+            if let Some(partition) = partition {
+                partition.apply_holds(id, group, at, &mut around);
+            }
+        }
+        for decided in decisions {
+            let Some(session) = self.sessions.get_mut(&decided.session) else {
+                continue;
+            };
+            // Equal = this very event, or a page that has it: to do it again changes nothing.
+            if session.at > self.position {
+                continue;
+            }
+            if session.decide(decided.batch, decided.outcome(at)) {
+                session.at = self.position;
+                let page = PageRef::Session(decided.session);
+                self.dirty.mark(&mut session.dirty, page);
+            }
+        }
+    }
+
+    fn producers_expired(&mut self, through: UploadEpoch, partitions: &[PartitionId]) {
+        for id in partitions {
+            let partition = self
+                .topics
+                .get_mut(&id.topic)
+                .and_then(|topic| topic.partition_mut(id.partition));
+            let Some(partition) = partition else {
+                continue;
+            };
+            if partition.at >= self.position {
+                continue;
+            }
+            let Some(producers) = partition.producers.as_mut() else {
+                continue;
+            };
+            if producers.expire(through, &mut self.usage) {
+                if producers.0.is_empty() {
+                    partition.producers = None;
+                }
+                partition.at = self.position;
+                self.dirty.mark(&mut partition.dirty, PageRef::Head(*id));
+            }
+        }
+    }
+
+    fn objects_released(&mut self, since: UploadEpoch, objects: &[(ObjectId, u64)]) {
+        for (object, bytes) in objects {
+            self.released
+                .add(self.position, *object, *bytes, since, &mut self.dirty);
+        }
+    }
+
+    /// The partition, to be changed.
+    pub(super) fn partition_mut(
+        &mut self,
+        topic: TopicId,
+        partition: PartitionIndex,
+    ) -> Option<&mut super::partition::Partition> {
+        self.topics.get_mut(&topic)?.partition_mut(partition)
+    }
+}
+
+fn remembered(committed: &Committed) -> RememberedCommit {
+    let mut outcomes = Vec::with_capacity(committed.batches.len());
+    let mut run_batches = Vec::with_capacity(committed.runs.len());
+    let mut rest = committed.batches.as_slice();
+    for run in &committed.runs {
+        let count = usize::try_from(run.batches).unwrap_or(usize::MAX);
+        let (batches, after) = rest.split_at(count.min(rest.len()));
+        rest = after;
+        run_batches.push(u32::try_from(batches.len()).unwrap_or(u32::MAX));
+        let append_time = run.log_append_time.then_some(committed.at.unix_millis);
+        outcomes.extend(
+            batches
+                .iter()
+                .map(|batch| batch.decision.outcome(append_time, run.log_start)),
+        );
+    }
+    RememberedCommit {
+        object: committed.object.id,
+        run_batches,
+        outcomes,
+    }
+}

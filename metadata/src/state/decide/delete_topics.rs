@@ -1,0 +1,172 @@
+//! DeleteTopics (version 6 in and out): topics by name or by id.
+//!
+//! Checks follow Kafka's `ControllerApis.deleteTopics`. The topic is gone at once; its objects that
+//! nothing else refers to are journaled as released, and their bytes go later.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aquifer_format::ids::{PartitionId, TopicId};
+use kafka_protocol::{
+    ResponseError,
+    messages::{
+        TopicName,
+        delete_topics_request::{DeleteTopicState, DeleteTopicsRequest},
+        delete_topics_response::{DeletableTopicResult, DeleteTopicsResponse},
+    },
+    protocol::StrBytes,
+};
+use uuid::Uuid;
+
+use super::{
+    Decided, Now,
+    hold::{HoldDecisions, drop_partition, moment, released_by},
+};
+use crate::{
+    event::Event,
+    state::{entity::State, object::ObjectIndex},
+};
+
+/// Decides a DeleteTopics request. Answers come in the order of the request; names and ids that were
+/// given twice are answered once.
+#[must_use]
+pub fn delete_topics(
+    state: &State,
+    now: &Now,
+    request: &DeleteTopicsRequest,
+) -> Decided<DeleteTopicsResponse> {
+    let by_name = request
+        .topic_names
+        .iter()
+        .map(|name| DeleteTopicState::default().with_name(Some(name.clone())));
+    let wanted: Vec<DeleteTopicState> = request.topics.iter().cloned().chain(by_name).collect();
+    let twice = given_twice(&wanted);
+    let mut response = DeleteTopicsResponse::default();
+    let mut answered = BTreeSet::new();
+    let mut doomed: BTreeSet<TopicId> = BTreeSet::new();
+    for topic in &wanted {
+        let key = (topic.name.clone(), topic.topic_id);
+        let outcome = if twice.contains(&key) {
+            if !answered.insert(key) {
+                continue;
+            }
+            let text = match topic.name {
+                Some(_) => "Duplicate topic name.",
+                None => "Duplicate topic id.",
+            };
+            Err((ResponseError::InvalidRequest, Some(text)))
+        } else {
+            find(state, topic)
+        };
+        let outcome = outcome.and_then(|id| {
+            if doomed.insert(id) {
+                Ok(id)
+            } else {
+                let text = "The provided topic name maps to an ID that was already supplied.";
+                Err((ResponseError::InvalidRequest, Some(text)))
+            }
+        });
+        response.responses.push(answer(state, topic, outcome));
+    }
+    delete(state, now, &doomed, response)
+}
+
+type Key = (Option<TopicName>, Uuid);
+type Refusal = (ResponseError, Option<&'static str>);
+
+fn given_twice(wanted: &[DeleteTopicState]) -> BTreeSet<Key> {
+    let mut seen = BTreeSet::new();
+    wanted
+        .iter()
+        .map(|topic| (topic.name.clone(), topic.topic_id))
+        .filter(|key| (key.0.is_some() || !key.1.is_nil()) && !seen.insert(key.clone()))
+        .collect()
+}
+
+fn find(state: &State, topic: &DeleteTopicState) -> Result<TopicId, Refusal> {
+    match (&topic.name, topic.topic_id.is_nil()) {
+        (None, true) => Err((
+            ResponseError::InvalidRequest,
+            Some("Neither topic name nor id were specified."),
+        )),
+        (Some(_), false) => Err((
+            ResponseError::InvalidRequest,
+            Some("You may not specify both topic name and topic id."),
+        )),
+        (Some(name), true) => state
+            .names
+            .get(name.as_str())
+            .ok_or((ResponseError::UnknownTopicOrPartition, None)),
+        (None, false) => {
+            let id = TopicId(topic.topic_id);
+            if state.topics.contains_key(&id) {
+                Ok(id)
+            } else {
+                Err((ResponseError::UnknownTopicId, None))
+            }
+        }
+    }
+}
+
+fn answer(
+    state: &State,
+    topic: &DeleteTopicState,
+    outcome: Result<TopicId, Refusal>,
+) -> DeletableTopicResult {
+    match outcome {
+        Ok(id) => {
+            let name = state
+                .topic(id)
+                .map(|found| TopicName(StrBytes::from_string(found.name().to_owned())));
+            DeletableTopicResult::default()
+                .with_name(name)
+                .with_topic_id(id.0)
+        }
+        Err((error, text)) => DeletableTopicResult::default()
+            .with_name(topic.name.clone())
+            .with_topic_id(topic.topic_id)
+            .with_error_code(error.code())
+            .with_error_message(text.map(StrBytes::from_static_str)),
+    }
+}
+
+fn delete(
+    state: &State,
+    now: &Now,
+    doomed: &BTreeSet<TopicId>,
+    response: DeleteTopicsResponse,
+) -> Decided<DeleteTopicsResponse> {
+    let mut holds = HoldDecisions::default();
+    let mut lost: BTreeMap<ObjectIndex, u32> = BTreeMap::new();
+    for (id, topic) in doomed.iter().filter_map(|id| Some((id, state.topics.get(id)?))) {
+        for (index, partition) in topic.indexed() {
+            drop_partition(state, PartitionId::new(*id, index), &mut holds);
+            for extent in partition.extents.iter() {
+                *lost.entry(extent.object).or_default() += 1;
+            }
+            for hold in partition.holds() {
+                *lost.entry(hold.object).or_default() += 1;
+            }
+        }
+    }
+    let at = moment(state, now);
+    let mut events = Vec::new();
+    if !holds.decisions.is_empty() {
+        events.push(Event::HoldsDecided {
+            at,
+            decisions: holds.decisions,
+        });
+    }
+    events.extend(doomed.iter().map(|id| Event::TopicDeleted { topic: *id }));
+    let released = released_by(state, &lost);
+    if !released.is_empty() {
+        events.push(Event::ObjectsReleased {
+            since: at.upload_epoch,
+            objects: released,
+        });
+    }
+    Decided {
+        events,
+        reply: response,
+        holds: holds.outcomes,
+    }
+}

@@ -1,0 +1,222 @@
+//! The extents of one partition, compact and in chunks. A chunk is one extent page.
+
+use aquifer_format::{
+    ids::{Offset, PartitionId},
+    limits::PAGE_EXTENTS_MAX,
+};
+use aquifer_metadata_api::extent::Extent;
+
+use super::{
+    budget::{EXTENT_BYTES, Usage},
+    entity::{Dirty, Position},
+    object::{ObjectIndex, Objects},
+    page::PageRef,
+};
+
+/// An extent in 48 bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packed {
+    pub(super) run_position: u64,
+    pub(super) base_offset: i64,
+    pub(super) max_timestamp: i64,
+    pub(super) object: ObjectIndex,
+    pub(super) run_bytes: u32,
+    pub(super) raw_start: u32,
+    pub(super) raw_bytes: u32,
+    pub(super) records: u32,
+    /// `max_timestamp` is the append time, to be patched into the batches.
+    pub(super) log_append_time: bool,
+}
+
+impl Packed {
+    pub(super) fn end(&self) -> i64 {
+        self.base_offset.saturating_add(i64::from(self.records))
+    }
+
+    pub(super) fn unpack(&self, objects: &Objects) -> Option<Extent> {
+        Some(Extent {
+            object: objects.id(self.object)?,
+            run_position: self.run_position,
+            run_bytes: self.run_bytes,
+            raw_start: self.raw_start,
+            raw_bytes: self.raw_bytes,
+            base_offset: Offset(self.base_offset),
+            end_offset: Offset(self.end()),
+            max_timestamp: self.max_timestamp,
+            log_append_time: self.log_append_time.then_some(self.max_timestamp),
+        })
+    }
+}
+
+/// Up to 512 extents, in offset order, never empty.
+#[derive(Clone, Debug)]
+pub(super) struct Chunk {
+    pub(super) at: Position,
+    pub(super) dirty: bool,
+    /// Base offset of its first extent, when it was begun: its name.
+    pub(super) first: i64,
+    pub(super) max_timestamp: i64,
+    pub(super) extents: Vec<Packed>,
+}
+
+impl Chunk {
+    fn end(&self) -> i64 {
+        self.extents.last().map_or(self.first, Packed::end)
+    }
+}
+
+/// All extents of a partition.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ExtentLog {
+    pub(super) chunks: Vec<Chunk>,
+}
+
+/// What pushing extents needs beside the log.
+pub(super) struct PushContext<'a> {
+    pub(super) at: Position,
+    pub(super) partition: PartitionId,
+    pub(super) objects: &'a mut Objects,
+    pub(super) usage: &'a mut Usage,
+    pub(super) dirty: &'a mut Dirty,
+}
+
+impl ExtentLog {
+    /// Adds the extents that one event brings, in offset order. Those that a chunk has already (its
+    /// page is newer than the event) and those that would not be in order are left out.
+    pub(super) fn push_all(&mut self, extents: &[Packed], context: &mut PushContext<'_>) {
+        let mut current: Option<(usize, bool)> = None;
+        for extent in extents {
+            if extent.records == 0 {
+                continue;
+            }
+            let Some(index) = self.chunk_for(extent, context.at) else {
+                continue;
+            };
+            let fresh = match current {
+                Some((at, fresh)) if at == index => fresh,
+                _ => self.chunks[index].extents.is_empty() || self.chunks[index].at < context.at,
+            };
+            current = Some((index, fresh));
+            if fresh {
+                self.push(index, *extent, context);
+            }
+        }
+    }
+
+    /// Adds a chunk from its page; pages come in order.
+    pub(super) fn load_chunk(
+        &mut self,
+        first: Offset,
+        extents: &[Packed],
+        context: &mut PushContext<'_>,
+    ) -> Result<(), &'static str> {
+        let in_order = extents
+            .iter()
+            .zip(extents.iter().skip(1))
+            .all(|(a, b)| a.end() <= b.base_offset);
+        let after_others = self.chunks.last().is_none_or(|chunk| chunk.end() <= first.0);
+        let begins = extents.first().map(|extent| extent.base_offset);
+        if begins != Some(first.0) || !in_order || !after_others {
+            return Err("its extents are not in order");
+        }
+        if extents.len() > PAGE_EXTENTS_MAX {
+            return Err("it has too many extents");
+        }
+        let max_timestamp = extents.iter().map(|extent| extent.max_timestamp).max();
+        for extent in extents {
+            context.objects.add(extent.object, 1);
+            context.usage.extent_bytes = context.usage.extent_bytes.saturating_add(EXTENT_BYTES);
+        }
+        self.chunks.push(Chunk {
+            at: context.at,
+            dirty: false,
+            first: first.0,
+            max_timestamp: max_timestamp.unwrap_or(i64::MIN),
+            extents: extents.to_vec(),
+        });
+        Ok(())
+    }
+
+    fn push(&mut self, index: usize, extent: Packed, context: &mut PushContext<'_>) {
+        let chunk = &mut self.chunks[index];
+        if extent.base_offset < chunk.end() {
+            return;
+        }
+        chunk.at = context.at;
+        chunk.max_timestamp = chunk.max_timestamp.max(extent.max_timestamp);
+        chunk.extents.push(extent);
+        context.objects.add(extent.object, 1);
+        context.usage.extent_bytes = context.usage.extent_bytes.saturating_add(EXTENT_BYTES);
+        let page = PageRef::Extents(context.partition, Offset(chunk.first));
+        context.dirty.mark(&mut chunk.dirty, page);
+    }
+
+    /// The chunk that an extent belongs to: by name if there are later chunks, else the last one, or a
+    /// new one after it if that is full. None = it does not fit in.
+    fn chunk_for(&mut self, extent: &Packed, at: Position) -> Option<usize> {
+        let after = self
+            .chunks
+            .partition_point(|chunk| chunk.first <= extent.base_offset);
+        if let Some(next) = self.chunks.get(after)
+            && extent.end() > next.first
+        {
+            return None;
+        }
+        let before = after.checked_sub(1);
+        if let Some(index) = before
+            && self.chunks[index].extents.len() < PAGE_EXTENTS_MAX
+        {
+            return Some(index);
+        }
+        if let Some(index) = before
+            && extent.base_offset < self.chunks[index].end()
+        {
+            return None;
+        }
+        self.chunks.insert(
+            after,
+            Chunk {
+                at,
+                dirty: false,
+                first: extent.base_offset,
+                max_timestamp: i64::MIN,
+                extents: Vec::new(),
+            },
+        );
+        Some(after)
+    }
+
+    /// Extents from the one that holds `from` (or the next one) on.
+    pub(super) fn iter_from(&self, from: i64) -> impl Iterator<Item = &Packed> + '_ {
+        let chunk = self.chunks.partition_point(|chunk| chunk.end() <= from);
+        let within = self.chunks.get(chunk).map_or(0, |chunk| {
+            chunk
+                .extents
+                .partition_point(|extent| extent.end() <= from)
+        });
+        self.chunks
+            .iter()
+            .skip(chunk)
+            .flat_map(|chunk| &chunk.extents)
+            .skip(within)
+    }
+
+    /// The first extent at or after `from` that has a record with this timestamp or a later one.
+    pub(super) fn first_at_or_after(&self, timestamp: i64, from: i64) -> Option<&Packed> {
+        self.chunks
+            .iter()
+            .filter(|chunk| chunk.max_timestamp >= timestamp && chunk.end() > from)
+            .flat_map(|chunk| &chunk.extents)
+            .find(|extent| extent.max_timestamp >= timestamp && extent.end() > from)
+    }
+
+    /// The first extent at or after `from` that has the largest timestamp.
+    pub(super) fn first_with_max_timestamp(&self, from: i64) -> Option<&Packed> {
+        let max = self.iter_from(from).map(|extent| extent.max_timestamp).max()?;
+        self.first_at_or_after(max, from)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Packed> + '_ {
+        self.chunks.iter().flat_map(|chunk| &chunk.extents)
+    }
+}

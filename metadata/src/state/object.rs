@@ -1,0 +1,116 @@
+//! Objects that live extents or held batches are in, each stored once and counted.
+
+use std::collections::BTreeMap;
+
+use aquifer_format::ids::ObjectId;
+
+use super::budget::{OBJECT_BYTES, Usage};
+use crate::event::ObjectInfo;
+
+/// Index of an interned object; means nothing outside this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ObjectIndex(u32);
+
+#[derive(Clone, Debug)]
+struct Entry {
+    id: ObjectId,
+    bytes: u64,
+    locations: Box<[u8]>,
+    /// Extents and held batches in it; 0 = the entry is free.
+    references: u32,
+}
+
+/// The table of objects.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Objects {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    index: BTreeMap<ObjectId, u32>,
+}
+
+impl Objects {
+    /// The index of an object, which is entered without a reference if it is new. Whoever calls this
+    /// calls [`Self::settle`] afterwards.
+    pub(super) fn intern(&mut self, object: &ObjectInfo, usage: &mut Usage) -> ObjectIndex {
+        if let Some(at) = self.index.get(&object.id) {
+            return ObjectIndex(*at);
+        }
+        let entry = Entry {
+            id: object.id,
+            bytes: object.bytes,
+            locations: object.locations.as_slice().into(),
+            references: 0,
+        };
+        let at = match self.free.pop() {
+            Some(at) => at,
+            None => u32::try_from(self.entries.len()).unwrap_or(u32::MAX),
+        };
+        match self.entries.get_mut(position(at)) {
+            Some(slot) => *slot = entry,
+            None => self.entries.push(entry),
+        }
+        self.index.insert(object.id, at);
+        usage.extent_bytes = usage.extent_bytes.saturating_add(OBJECT_BYTES);
+        ObjectIndex(at)
+    }
+
+    pub(super) fn add(&mut self, object: ObjectIndex, references: u32) {
+        if let Some(entry) = self.entries.get_mut(position(object.0)) {
+            entry.references = entry.references.saturating_add(references);
+        }
+    }
+
+    /// Takes one reference away; the entry stays until [`Self::settle`].
+    pub(super) fn remove(&mut self, object: ObjectIndex) {
+        if let Some(entry) = self.entries.get_mut(position(object.0)) {
+            entry.references = entry.references.saturating_sub(1);
+        }
+    }
+
+    /// Frees the entry if nothing refers to it.
+    pub(super) fn settle(&mut self, object: ObjectIndex, usage: &mut Usage) {
+        let Some(entry) = self.entries.get(position(object.0)) else {
+            return;
+        };
+        if entry.references == 0 && self.index.get(&entry.id) == Some(&object.0) {
+            self.index.remove(&entry.id);
+            self.free.push(object.0);
+            usage.extent_bytes = usage.extent_bytes.saturating_sub(OBJECT_BYTES);
+        }
+    }
+
+    pub(super) fn id(&self, object: ObjectIndex) -> Option<ObjectId> {
+        self.entries.get(position(object.0)).map(|entry| entry.id)
+    }
+
+    pub(super) fn info(&self, object: ObjectIndex) -> Option<ObjectInfo> {
+        let entry = self.entries.get(position(object.0))?;
+        Some(ObjectInfo {
+            id: entry.id,
+            bytes: entry.bytes,
+            locations: entry.locations.to_vec(),
+        })
+    }
+
+    pub(super) fn references(&self, object: ObjectIndex) -> u32 {
+        self.entries
+            .get(position(object.0))
+            .map_or(0, |entry| entry.references)
+    }
+
+    pub(super) fn find(&self, id: &ObjectId) -> Option<ObjectIndex> {
+        self.index.get(id).copied().map(ObjectIndex)
+    }
+
+    /// Every object with its size and references, in order of ids.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ObjectId, u64, u32)> + '_ {
+        self.index.iter().filter_map(|(id, at)| {
+            let entry = self.entries.get(position(*at))?;
+            Some((*id, entry.bytes, entry.references))
+        })
+    }
+}
+
+fn position(at: u32) -> usize {
+    usize::try_from(at).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,250 @@
+//! Pages: packed parts of the state, so that a new leader need not replay the journal from its
+//! beginning.
+//!
+//! A page is `[version u8][CRC32C of what follows, u32 little endian][protobuf message]`; the messages
+//! are in `proto/pages.proto`. Keys order topics before partition heads before extents, so that loading
+//! in key order finds what each page belongs to.
+
+use aquifer_format::ids::{Incarnation, Offset, PartitionId, SessionId, TopicId, UploadEpoch};
+use bytes::Bytes;
+use prost::Message;
+
+use crate::{
+    event::proto,
+    journal::{Page, PageKey},
+};
+
+use super::entity::{Position, State};
+
+mod decode;
+mod encode;
+mod key;
+
+/// The version of pages that this release writes, and the newest one that it reads.
+pub const PAGE_VERSION: u8 = 1;
+const FRAME_BYTES: usize = 5;
+
+/// Kinds of pages, in loading order. The number is the key's first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PageKind {
+    /// Cluster, incarnation, upload epoch, id counters.
+    Counters = 1,
+    /// Registration slots.
+    Slots = 2,
+    /// A commit session.
+    Session = 3,
+    /// A topic.
+    Topic = 4,
+    /// A partition without its extents.
+    Head = 5,
+    /// At most 512 extents of a partition.
+    Extents = 6,
+    /// Released objects of one incarnation and upload epoch.
+    Released = 7,
+}
+
+/// The name of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum PageRef {
+    Counters,
+    Slots,
+    Session(SessionId),
+    Topic(TopicId),
+    Head(PartitionId),
+    Extents(PartitionId, Offset),
+    Released(Incarnation, UploadEpoch),
+}
+
+/// Why a page cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PageError {
+    /// Its key is not one of ours.
+    #[error("metadata page {key:?} has an unknown key: run a newer release")]
+    UnknownKey {
+        /// The key.
+        key: PageKey,
+    },
+    /// A newer release wrote it.
+    #[error(
+        "metadata page {key:?} has format version {found}, this release reads up to {PAGE_VERSION}: run a newer release"
+    )]
+    NewerVersion {
+        /// Its key.
+        key: PageKey,
+        /// Its version.
+        found: u8,
+    },
+    /// It is damaged.
+    #[error("metadata page {key:?} is damaged: {reason}")]
+    Damaged {
+        /// Its key.
+        key: PageKey,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl State {
+    /// Pages that changed since they were last taken; from here on they count as written. They may be
+    /// encoded at any later moment: together with everything that replays after the row that was the
+    /// last one applied *now*, they are complete.
+    pub fn take_dirty(&mut self) -> Vec<PageKey> {
+        let mut pages = std::mem::take(&mut self.dirty.0);
+        pages.sort_unstable();
+        pages.dedup();
+        for page in &pages {
+            if let Some(flag) = self.dirty_flag(*page) {
+                *flag = false;
+            }
+        }
+        pages.into_iter().map(PageRef::key).collect()
+    }
+
+    /// Says that these pages were not written after all.
+    pub fn mark_dirty(&mut self, keys: &[PageKey]) {
+        for page in keys.iter().filter_map(PageRef::parse) {
+            if let Some(flag) = self.dirty_flag(page) {
+                if *flag {
+                    continue;
+                }
+                *flag = true;
+            }
+            self.dirty.0.push(page);
+        }
+    }
+
+    /// How many pages changed since they were last taken.
+    #[must_use]
+    pub fn dirty_pages(&self) -> usize {
+        self.dirty.0.len()
+    }
+
+    /// The page of that key as it is now; None = there is no such thing (any more), and a page that was
+    /// written earlier is to be removed.
+    #[must_use]
+    pub fn encode_page(&self, key: &PageKey) -> Option<Page> {
+        let page = PageRef::parse(key)?;
+        let (at, message) = self.encode_message(page)?;
+        Some(Page {
+            key: key.clone(),
+            seq: at.seq(),
+            bytes: message,
+        })
+    }
+
+    /// Every page, in key order.
+    #[must_use]
+    pub fn all_pages(&self) -> Vec<Page> {
+        let pages = self.every_page();
+        pages
+            .into_iter()
+            .filter_map(|page| self.encode_page(&page.key()))
+            .collect()
+    }
+
+    /// A hash of everything in the state, equal for equal states.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
+        for page in self.all_pages() {
+            digest.update(&page.key.0);
+            digest.update(&page.bytes);
+        }
+        digest.finalize()
+    }
+
+    fn every_page(&self) -> Vec<PageRef> {
+        let mut pages = vec![PageRef::Counters, PageRef::Slots];
+        pages.extend(self.sessions.keys().map(|id| PageRef::Session(*id)));
+        for (id, topic) in &self.topics {
+            pages.push(PageRef::Topic(*id));
+            for (index, partition) in topic.indexed() {
+                let partition_id = PartitionId::new(*id, index);
+                if partition.at != Position::default() {
+                    pages.push(PageRef::Head(partition_id));
+                }
+                let chunks = partition.extents.chunks.iter();
+                pages.extend(
+                    chunks.map(|chunk| PageRef::Extents(partition_id, Offset(chunk.first))),
+                );
+            }
+        }
+        let released = self.released.0.keys();
+        pages.extend(released.map(|(incarnation, epoch)| PageRef::Released(*incarnation, *epoch)));
+        pages.sort_unstable();
+        pages
+    }
+
+    fn dirty_flag(&mut self, page: PageRef) -> Option<&mut bool> {
+        match page {
+            PageRef::Counters => Some(&mut self.counters.dirty),
+            PageRef::Slots => Some(&mut self.slots.dirty),
+            PageRef::Session(id) => Some(&mut self.sessions.get_mut(&id)?.dirty),
+            PageRef::Topic(id) => Some(&mut self.topics.get_mut(&id)?.dirty),
+            PageRef::Head(id) => Some(&mut self.partition_mut(id.topic, id.partition)?.dirty),
+            PageRef::Extents(id, first) => {
+                let chunks = &mut self
+                    .partition_mut(id.topic, id.partition)?
+                    .extents
+                    .chunks;
+                let at = chunks
+                    .binary_search_by_key(&first.0, |chunk| chunk.first)
+                    .ok()?;
+                Some(&mut chunks[at].dirty)
+            }
+            PageRef::Released(incarnation, epoch) => {
+                Some(&mut self.released.0.get_mut(&(incarnation, epoch))?.dirty)
+            }
+        }
+    }
+}
+
+/// Equal in everything that a page holds and in what is derived from it (usage, references), whatever
+/// is dirty.
+impl PartialEq for State {
+    fn eq(&self, other: &Self) -> bool {
+        self.usage == other.usage
+            && self.objects.iter().eq(other.objects.iter())
+            && self.holds == other.holds
+            && self.all_pages() == other.all_pages()
+    }
+}
+
+fn frame(message: &impl Message) -> Bytes {
+    let mut bytes = Vec::with_capacity(FRAME_BYTES + message.encoded_len());
+    bytes.extend_from_slice(&[PAGE_VERSION, 0, 0, 0, 0]);
+    message
+        .encode(&mut bytes)
+        .expect("a vector grows as needed");
+    let checksum = crc32c(&bytes[FRAME_BYTES..]);
+    bytes[1..FRAME_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    bytes.into()
+}
+
+fn unframe(page: &Page) -> Result<&[u8], PageError> {
+    let damaged = |reason: &str| PageError::Damaged {
+        key: page.key.clone(),
+        reason: reason.to_owned(),
+    };
+    let (frame, message) = page
+        .bytes
+        .split_at_checked(FRAME_BYTES)
+        .ok_or_else(|| damaged("it is too short"))?;
+    match frame[0] {
+        0 => return Err(damaged("it has no version")),
+        1..=PAGE_VERSION => {}
+        found => {
+            let key = page.key.clone();
+            return Err(PageError::NewerVersion { key, found });
+        }
+    }
+    if frame[1..] != crc32c(message).to_le_bytes() {
+        return Err(damaged("its checksum does not match"));
+    }
+    Ok(message)
+}
+
+fn crc32c(bytes: &[u8]) -> u32 {
+    let checksum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes);
+    u32::try_from(checksum & u64::from(u32::MAX)).expect("32 bits fit")
+}

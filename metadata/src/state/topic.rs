@@ -1,0 +1,110 @@
+//! Topics and their names.
+
+use std::{collections::BTreeMap, ops::Bound};
+
+use aquifer_format::{
+    ids::{LeaderEpoch, PartitionIndex, TopicId},
+    limits::TOPIC_PARTITIONS_MAX,
+};
+
+use super::{entity::Position, partition::Partition};
+
+/// A topic with its partitions.
+#[derive(Clone, Debug)]
+pub(super) struct Topic {
+    pub(super) at: Position,
+    pub(super) dirty: bool,
+    pub(super) name: String,
+    pub(super) leader_epoch: LeaderEpoch,
+    pub(super) configs: BTreeMap<String, String>,
+    /// `message.timestamp.type` is `LogAppendTime`.
+    pub(super) log_append_time: bool,
+    pub(super) partitions: Vec<Partition>,
+}
+
+impl Topic {
+    /// A topic without a record. More partitions than [`TOPIC_PARTITIONS_MAX`] are not made: no
+    /// decision asks for them.
+    pub(super) fn new(
+        at: Position,
+        name: String,
+        partitions: u32,
+        leader_epoch: LeaderEpoch,
+        configs: BTreeMap<String, String>,
+    ) -> Self {
+        let count = usize::try_from(partitions.min(TOPIC_PARTITIONS_MAX)).unwrap_or(0);
+        let log_append_time = configs
+            .get("message.timestamp.type")
+            .is_some_and(|value| value == "LogAppendTime");
+        let mut all = Vec::new();
+        all.resize_with(count, Partition::default);
+        Self {
+            at,
+            dirty: false,
+            name,
+            leader_epoch,
+            configs,
+            log_append_time,
+            partitions: all,
+        }
+    }
+
+    pub(super) fn partition(&self, index: PartitionIndex) -> Option<&Partition> {
+        self.partitions.get(usize::try_from(index.0).ok()?)
+    }
+
+    pub(super) fn partition_mut(&mut self, index: PartitionIndex) -> Option<&mut Partition> {
+        self.partitions.get_mut(usize::try_from(index.0).ok()?)
+    }
+
+    pub(super) fn partition_count(&self) -> u32 {
+        u32::try_from(self.partitions.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Partitions with their indexes.
+    pub(super) fn indexed(&self) -> impl Iterator<Item = (PartitionIndex, &Partition)> + '_ {
+        (0..).map(PartitionIndex).zip(&self.partitions)
+    }
+}
+
+/// Topics by name, and by the name with `.` written as `_`: names that differ in nothing else would be
+/// one in Kafka's metric names (`org.apache.kafka.common.internals.Topic.hasCollision`).
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names(BTreeMap<(String, String), TopicId>);
+
+impl Names {
+    pub(super) fn insert(&mut self, name: &str, topic: TopicId) {
+        self.0.insert(key(name), topic);
+    }
+
+    /// Takes the name away if it is (still) this topic's.
+    pub(super) fn remove(&mut self, name: &str, topic: TopicId) {
+        let key = key(name);
+        if self.0.get(&key) == Some(&topic) {
+            self.0.remove(&key);
+        }
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<TopicId> {
+        self.0.get(&key(name)).copied()
+    }
+
+    /// A topic whose name is not `name` but collides with it.
+    pub(super) fn colliding(&self, name: &str) -> Option<&str> {
+        let unified = unify(name);
+        let from = Bound::Included((unified.clone(), String::new()));
+        self.0
+            .range((from, Bound::Unbounded))
+            .take_while(|((other, _), _)| *other == unified)
+            .map(|((_, other), _)| other.as_str())
+            .find(|other| *other != name)
+    }
+}
+
+pub(super) fn unify(name: &str) -> String {
+    name.replace('.', "_")
+}
+
+fn key(name: &str) -> (String, String) {
+    (unify(name), name.to_owned())
+}
