@@ -153,10 +153,9 @@ async fn accept(broker: Arc<Broker>, socket: TcpListener, node_index: u8) {
             Ok((stream, peer)) => {
                 prepare(&stream);
                 let serving = Arc::clone(&broker);
-                broker
-                    .ports
-                    .tasks
-                    .spawn(async move { serving.serve(stream, node_index, peer).await });
+                // Boxed: a task would hold it twice, and most memory of a silent connection is this.
+                let serve = Box::pin(async move { serving.serve(stream, node_index, peer).await });
+                broker.ports.tasks.spawn(serve);
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection (is the limit of open files too low?)");
@@ -177,5 +176,51 @@ fn prepare(stream: &TcpStream) {
         .and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keep_alive))
     {
         tracing::debug!(%error, "cannot set options of a connection");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::testing::{broker, patience, settings};
+
+    const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+    /// An ApiVersions request, version 0, without a client id.
+    const REQUEST: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 9, 0xff, 0xff];
+
+    #[tokio::test]
+    async fn every_node_id_listens_on_its_own_port() {
+        let listener = Listener::bind(LOCAL, 3).unwrap();
+        let address = listener.address();
+        let (broker, _fake) = broker(settings()).await;
+        listener.start(&broker);
+        for index in 0..3 {
+            let port = SocketAddr::new(address.ip(), address.port() + index);
+            let mut stream = patience(TcpStream::connect(port)).await.unwrap();
+            stream.write_all(&REQUEST).await.unwrap();
+            let mut answer = [0; 8];
+            patience(stream.read_exact(&mut answer)).await.unwrap();
+            assert_eq!(answer[4..], [0, 0, 0, 9]);
+        }
+        patience(broker.drain()).await;
+        let later = patience(TcpStream::connect(address)).await;
+        assert!(later.is_err(), "nobody listens any more");
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_said_in_one_line() {
+        let listener = Listener::bind(LOCAL, 1).unwrap();
+        let error = Listener::bind(listener.address(), 1).unwrap_err().to_string();
+        assert!(error.contains("another process listens there"), "{error}");
+        assert_eq!(error.lines().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_last_port_must_exist() {
+        let address = SocketAddr::new(LOCAL.ip(), 65_534);
+        let error = Listener::bind(address, 4).unwrap_err().to_string();
+        assert!(error.contains("65535") || error.contains("listen"), "{error}");
     }
 }

@@ -153,6 +153,16 @@ pub enum Reply {
     Nothing,
 }
 
+impl Reply {
+    /// Size of the body.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Body(pieces) => pieces.iter().map(Bytes::len).sum(),
+            Self::Nothing => 0,
+        }
+    }
+}
+
 /// Why a connection is closed without an answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Close {

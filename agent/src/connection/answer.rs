@@ -28,6 +28,8 @@ pub(super) struct Held {
     pub(super) _bytes: OwnedSemaphorePermit,
     /// Its share of all connections' memory.
     pub(super) _memory: Option<OwnedSemaphorePermit>,
+    /// The connection's right to a large answer.
+    pub(super) _large: Option<OwnedSemaphorePermit>,
 }
 
 /// A request on its way.

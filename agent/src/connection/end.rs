@@ -10,7 +10,7 @@ use crate::{api::Close, guard::GuardError};
 /// What a client sent that is not acceptable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("a frame of {length} bytes is announced, at most {max} are taken here")]
+    #[error("a frame of {length} bytes is announced, at most {max} are taken here{}", other_protocol(*length))]
     Length { length: i32, max: usize },
     #[error("the connection ended inside a frame, after {bytes} bytes of it")]
     EndInFrame { bytes: usize },
@@ -33,6 +33,16 @@ pub(crate) enum Refusal {
     Memory { bytes: usize },
     #[error("no request came within {0:?}")]
     FirstRequestOverdue(Duration),
+}
+
+/// What else the first four bytes can be.
+fn other_protocol(length: i32) -> &'static str {
+    match &length.to_be_bytes() {
+        b"GET " | b"POST" | b"HEAD" | b"PUT " | b"OPTI" | b"PRI " => " (it looks like HTTP)",
+        [0x16, 0x03, ..] => " (it looks like TLS, and this listener has none)",
+        b"SSH-" => " (it looks like SSH)",
+        _ => "",
+    }
 }
 
 /// Why a connection ended.
@@ -137,5 +147,23 @@ fn refusal_cause(refusal: &Refusal) -> &'static str {
         Refusal::Malformed { .. } => "malformed",
         Refusal::Memory { .. } => "memory",
         Refusal::FirstRequestOverdue(_) => "no_request",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_protocols_are_recognized() {
+        for (bytes, hint) in [
+            (*b"GET ", "HTTP"),
+            ([0x16, 3, 1, 2], "TLS"),
+            ([0x7f, 0xff, 0xff, 0xff], ""),
+        ] {
+            let length = i32::from_be_bytes(bytes);
+            let text = Refusal::Length { length, max: 1 }.to_string();
+            assert!(text.contains(hint), "{text}");
+        }
     }
 }

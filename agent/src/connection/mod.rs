@@ -34,6 +34,10 @@ use crate::{
     guard::{self, Header, HeaderStart},
 };
 
+/// Answers above this size (a description of all topics, say) wait until the one before was written, so
+/// that a client that asks and does not read holds little memory.
+const LARGE_ANSWER_BYTES: usize = 64 * 1024;
+
 /// Serves a connection until it ends.
 pub(crate) async fn serve<IO>(broker: Arc<Broker>, io: IO, node_index: u8, peer: SocketAddr) -> End
 where
@@ -122,6 +126,8 @@ struct Dispatcher<'a> {
     places: Arc<Semaphore>,
     /// Bytes of requests in flight.
     bytes: Arc<Semaphore>,
+    /// The right to a large answer: one at a time.
+    large: Arc<Semaphore>,
     /// Ends when the fetch that was started last is done.
     fetch: Option<oneshot::Receiver<()>>,
     client_id: String,
@@ -143,6 +149,7 @@ impl<'a> Dispatcher<'a> {
             requests,
             places: Arc::new(Semaphore::new(limits.requests_in_flight_max.max(1))),
             bytes: Arc::new(Semaphore::new(limits.request_bytes_in_flight_max.max(1))),
+            large: Arc::new(Semaphore::new(1)),
             fetch: None,
             client_id: String::new(),
             hints: ClientHints::default(),
@@ -180,13 +187,12 @@ impl<'a> Dispatcher<'a> {
         frame: Frame,
         reader: &mut FrameReader<R>,
     ) -> Result<(), End> {
-        let start = HeaderStart::read(&frame.bytes).ok_or_else(|| {
-            End::Refused(Refusal::Malformed {
-                api: "unknown",
-                version: 0,
-                error: guard::GuardError::Truncated { missing: 4 },
-            })
-        })?;
+        let short = Refusal::Malformed {
+            api: "unknown",
+            version: 0,
+            error: guard::GuardError::Truncated { missing: 4 },
+        };
+        let start = HeaderStart::read(&frame.bytes).ok_or(End::Refused(short))?;
         let served = frame::served(start).map_err(End::Refused)?;
         let known = served.answers(start.api_version);
         let checked = if known {
@@ -204,11 +210,11 @@ impl<'a> Dispatcher<'a> {
         })?;
         reader.first_was_valid();
         let context = self.context(&header);
-        let held = self.hold(frame.bytes.len(), frame.memory).await;
+        let mut held = self.hold(frame.bytes.len(), frame.memory).await;
         let answered_version = if known { header.api_version } else { 0 };
         let correlation_id = header.correlation_id;
         let body = frame.bytes.slice(header.body_at..);
-        let answer = self.start(served, context, body).await;
+        let answer = self.start(served, context, body, &mut held).await;
         let _ = self.requests.send(InFlight {
             correlation_id,
             api: served.api,
@@ -253,6 +259,7 @@ impl<'a> Dispatcher<'a> {
                 .await
                 .expect(open),
             _memory: memory,
+            _large: None,
         }
     }
 
@@ -262,6 +269,7 @@ impl<'a> Dispatcher<'a> {
         served: &'static Served,
         context: RequestContext,
         body: bytes::Bytes,
+        held: &mut Held,
     ) -> futures::future::BoxFuture<'static, Result<api::Reply, End>> {
         let broker = Arc::clone(self.broker);
         match served.api {
@@ -279,6 +287,10 @@ impl<'a> Dispatcher<'a> {
             other => {
                 self.fetch_done().await;
                 let reply = Box::pin(api::handle(&broker, &context, other, body)).await;
+                if reply.as_ref().is_ok_and(|reply| reply.bytes() > LARGE_ANSWER_BYTES) {
+                    let large = Arc::clone(&self.large).acquire_owned();
+                    held._large = Some(large.await.expect("it is never closed"));
+                }
                 Box::pin(std::future::ready(reply.map_err(End::Handler)))
             }
         }

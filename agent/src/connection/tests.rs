@@ -185,7 +185,7 @@ async fn connections_are_limited_in_number() {
 }
 
 #[tokio::test]
-async fn a_handle_closes_its_connection() {
+async fn connections_end_with_their_node() {
     let (broker, _fake) = broker(settings()).await;
     let mut client = Client::connect(&broker);
     assert_serves(&mut client).await;
@@ -213,4 +213,27 @@ async fn an_agent_that_drains_no_longer_names_itself() {
     let after: MetadataResponse = client.call(ApiKey::Metadata, 1, &metadata_of("t")).await;
     assert_eq!(after.brokers.len(), 0);
     assert_eq!(after.topics[0].partitions[0].leader_id.0, -1);
+}
+
+#[tokio::test]
+async fn large_answers_that_nobody_reads_at_first_all_come() {
+    let (broker, fake) = broker(settings()).await;
+    fake.create_topic("wide", 5_000, &[]);
+    let mut client = Client::connect(&broker);
+    for _ in 0..40 {
+        client.send(ApiKey::Metadata, 1, &metadata_of("wide")).await;
+    }
+    for n in 1..=40 {
+        let (id, answer) = client.receive::<MetadataResponse>(ApiKey::Metadata, 1).await;
+        assert_eq!((id, answer.topics[0].partitions.len()), (n, 5_000));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_sends_nothing_is_small() {
+    let (broker, _fake) = broker(settings()).await;
+    let (_client, io) = tokio::io::duplex(1);
+    let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    let bytes = std::mem::size_of_val(&broker.serve(io, 0, peer));
+    assert!(bytes <= 4096, "{bytes}");
 }
