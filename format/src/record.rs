@@ -73,14 +73,14 @@ pub(crate) fn records_in(header: &BatchHeader, expanded: Bytes) -> Result<Record
         record_count: header.record_count,
         last_offset_delta: header.last_offset_delta,
     })?;
-    Ok(Records {
-        expanded,
+    let cursor = Cursor {
         position: 0,
         index: 0,
         count,
         base_timestamp: header.base_timestamp,
         append_time,
-    })
+    };
+    Ok(Records { expanded, cursor })
 }
 
 /// Iterates over the records of a batch; see [`records`]. [`Self::next_view`] does the same without
@@ -88,6 +88,12 @@ pub(crate) fn records_in(header: &BatchHeader, expanded: Bytes) -> Result<Record
 #[derive(Clone, Debug)]
 pub struct Records {
     expanded: Bytes,
+    cursor: Cursor,
+}
+
+/// How far a batch's records were read.
+#[derive(Clone, Debug)]
+struct Cursor {
     position: usize,
     index: u32,
     count: u32,
@@ -117,18 +123,11 @@ pub struct HeaderViews<'a> {
     count: usize,
 }
 
-impl Records {
-    /// Bytes of the records that were not iterated over yet, expanded.
-    #[must_use]
-    pub fn remaining_bytes(&self) -> usize {
-        self.expanded.len() - self.position
-    }
-
-    /// The next record, borrowed.
-    pub fn next_view(&mut self) -> Option<Result<RecordView<'_>, RecordError>> {
-        let rest = &self.expanded[self.position..];
+impl Cursor {
+    fn next<'a>(&mut self, expanded: &'a [u8]) -> Option<Result<RecordView<'a>, RecordError>> {
+        let rest = &expanded[self.position..];
         if self.index == self.count {
-            self.position = self.expanded.len();
+            self.position = expanded.len();
             let bytes = rest.len();
             return (bytes > 0).then_some(Err(RecordError::TrailingBytes { bytes }));
         }
@@ -145,10 +144,23 @@ impl Records {
             }
             Err(what) => {
                 self.index = self.count;
-                self.position = self.expanded.len();
+                self.position = expanded.len();
                 Some(Err(RecordError::Malformed { index, what }))
             }
         }
+    }
+}
+
+impl Records {
+    /// Bytes of the records that were not iterated over yet, expanded.
+    #[must_use]
+    pub fn remaining_bytes(&self) -> usize {
+        self.expanded.len() - self.cursor.position
+    }
+
+    /// The next record, borrowed.
+    pub fn next_view(&mut self) -> Option<Result<RecordView<'_>, RecordError>> {
+        self.cursor.next(&self.expanded)
     }
 }
 
@@ -156,13 +168,11 @@ impl Iterator for Records {
     type Item = Result<Record, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // A second handle, because the view borrows the first; records are slices of it.
-        let expanded = self.expanded.clone();
-        let view = match self.next_view()? {
+        let view = match self.cursor.next(&self.expanded)? {
             Ok(view) => view,
             Err(error) => return Some(Err(error)),
         };
-        let own = |bytes: &[u8]| expanded.slice_ref(bytes);
+        let own = |bytes: &[u8]| self.expanded.slice_ref(bytes);
         Some(Ok(Record {
             offset_delta: view.offset_delta,
             timestamp: view.timestamp,
