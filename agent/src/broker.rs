@@ -90,8 +90,7 @@ impl Broker {
             previous_slot: None,
             agent: settings.address.clone(),
         };
-        let session =
-            AgentSession::register(Arc::clone(&metadata), ports.clone(), request).await?;
+        let session = AgentSession::register(Arc::clone(&metadata), ports.clone(), request).await?;
         let view = View::start(
             Arc::clone(&metadata),
             Arc::clone(&session),
@@ -107,7 +106,9 @@ impl Broker {
             ports.clone(),
             settings.fetch,
         );
-        let produce = start_produce(&settings, &ports, &metadata, &store, &session, &view, &fetch);
+        let produce = start_produce(
+            &settings, &ports, &metadata, &store, &session, &view, &fetch,
+        );
         let memory = settings.connections.request_bytes_total_max;
         Ok(Arc::new(Self {
             settings,

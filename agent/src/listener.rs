@@ -34,7 +34,9 @@ pub enum BindError {
         source: io::Error,
     },
     /// The last node id's port would be above 65535.
-    #[error("{node_ids} node ids need {node_ids} ports from {port} on, but 65535 is the last one: choose a lower port")]
+    #[error(
+        "{node_ids} node ids need {node_ids} ports from {port} on, but 65535 is the last one: choose a lower port"
+    )]
     NoSuchPort {
         /// Port of index 0.
         port: u16,
@@ -212,7 +214,9 @@ mod tests {
     #[tokio::test]
     async fn a_port_in_use_is_said_in_one_line() {
         let listener = Listener::bind(LOCAL, 1).unwrap();
-        let error = Listener::bind(listener.address(), 1).unwrap_err().to_string();
+        let error = Listener::bind(listener.address(), 1)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("another process listens there"), "{error}");
         assert_eq!(error.lines().count(), 1);
     }
@@ -221,6 +225,9 @@ mod tests {
     async fn the_last_port_must_exist() {
         let address = SocketAddr::new(LOCAL.ip(), 65_534);
         let error = Listener::bind(address, 4).unwrap_err().to_string();
-        assert!(error.contains("65535") || error.contains("listen"), "{error}");
+        assert!(
+            error.contains("65535") || error.contains("listen"),
+            "{error}"
+        );
     }
 }

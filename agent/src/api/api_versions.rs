@@ -21,8 +21,8 @@ pub(crate) async fn handle(
     context: &RequestContext,
     body: Bytes,
 ) -> Result<Reply, Close> {
-    let served = versions::find(versions::wire_key(ApiKey::ApiVersions))
-        .expect("the table has ApiVersions");
+    let served =
+        versions::find(versions::wire_key(ApiKey::ApiVersions)).expect("the table has ApiVersions");
     if !served.answers(context.api_version) {
         let own = ApiVersion::default()
             .with_api_key(served.key())
@@ -38,8 +38,8 @@ pub(crate) async fn handle(
         || (is_software_name(&request.client_software_name)
             && is_software_name(&request.client_software_version));
     if !named {
-        let response = ApiVersionsResponse::default()
-            .with_error_code(ResponseError::InvalidRequest.code());
+        let response =
+            ApiVersionsResponse::default().with_error_code(ResponseError::InvalidRequest.code());
         return context.reply(&response);
     }
     context.reply(&versions::advertised(context.api_version))

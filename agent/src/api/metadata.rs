@@ -168,9 +168,7 @@ async fn by_name(
     let unheard = |names: &BTreeSet<TopicName>| -> Vec<TopicName> {
         names
             .iter()
-            .filter(|name| {
-                topic_name::is_legal(name) && broker.view.topic_by_name(name).is_none()
-            })
+            .filter(|name| topic_name::is_legal(name) && broker.view.topic_by_name(name).is_none())
             .cloned()
             .collect()
     };

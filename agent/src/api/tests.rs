@@ -5,13 +5,13 @@ use kafka_protocol::{
         ApiKey, ApiVersionsRequest, ApiVersionsResponse, BrokerId, CreateTopicsRequest,
         CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, DescribeClusterRequest,
         DescribeClusterResponse, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
-        FindCoordinatorRequest, FindCoordinatorResponse, InitProducerIdRequest,
-        InitProducerIdResponse, MetadataRequest, MetadataResponse, ProducerId, TopicName,
-        TransactionalId, create_topics_request::CreatableTopic,
-        delete_topics_request::DeleteTopicState, describe_topic_partitions_request as describe,
-        metadata_request::MetadataRequestTopic,
+        FetchRequest, FindCoordinatorRequest, FindCoordinatorResponse, InitProducerIdRequest,
+        InitProducerIdResponse, ListOffsetsRequest, MetadataRequest, MetadataResponse,
+        OffsetForLeaderEpochRequest, ProduceRequest, ProducerId, TopicName, TransactionalId,
+        create_topics_request::CreatableTopic, delete_topics_request::DeleteTopicState,
+        describe_topic_partitions_request as describe, metadata_request::MetadataRequestTopic,
     },
-    protocol::StrBytes,
+    protocol::{Request, StrBytes},
 };
 use uuid::Uuid;
 
@@ -43,10 +43,56 @@ fn keys_are_unique_and_versions_are_those_of_the_crate() {
     assert_eq!(keys.len(), SERVED.len());
     for served in SERVED {
         let crates = served.api.valid_versions();
-        assert!(crates.min <= served.min && served.max <= crates.max, "{served:?}");
+        assert!(
+            crates.min <= served.min && served.max <= crates.max,
+            "{served:?}"
+        );
         for version in served.min..=served.max {
             let flexible = served.api.request_header_version(version) == 2;
-            assert_eq!(served.shape.is_flexible(version), flexible, "{served:?} v{version}");
+            assert_eq!(
+                served.shape.is_flexible(version),
+                flexible,
+                "{served:?} v{version}"
+            );
+        }
+    }
+}
+
+/// Sends a request of one API in each version and decodes the answer to its end.
+async fn answered<Q: Request + Default>(client: &mut Client, request: impl Fn(Q) -> Q) {
+    let api = ApiKey::try_from(Q::KEY).expect("the crate knows its own keys");
+    for version in versions_of(api) {
+        let _: Q::Response = client.call(api, version, &request(Q::default())).await;
+    }
+}
+
+#[tokio::test]
+async fn every_advertised_version_has_a_handler() {
+    let (broker, _fake) = broker(settings()).await;
+    let client = &mut Client::connect(&broker);
+    for served in SERVED {
+        match served.api {
+            ApiKey::Produce => {
+                let acknowledged =
+                    |request: ProduceRequest| request.with_transactional_id(None).with_acks(-1);
+                answered(client, acknowledged).await;
+            }
+            ApiKey::Fetch => answered::<FetchRequest>(client, |r| r).await,
+            ApiKey::ListOffsets => answered::<ListOffsetsRequest>(client, |r| r).await,
+            ApiKey::Metadata => answered::<MetadataRequest>(client, |r| r).await,
+            ApiKey::FindCoordinator => answered::<FindCoordinatorRequest>(client, |r| r).await,
+            ApiKey::ApiVersions => answered::<ApiVersionsRequest>(client, |r| r).await,
+            ApiKey::CreateTopics => answered::<CreateTopicsRequest>(client, |r| r).await,
+            ApiKey::DeleteTopics => answered::<DeleteTopicsRequest>(client, |r| r).await,
+            ApiKey::InitProducerId => answered::<InitProducerIdRequest>(client, |r| r).await,
+            ApiKey::OffsetForLeaderEpoch => {
+                answered::<OffsetForLeaderEpochRequest>(client, |r| r).await;
+            }
+            ApiKey::DescribeCluster => answered::<DescribeClusterRequest>(client, |r| r).await,
+            ApiKey::DescribeTopicPartitions => {
+                answered::<DescribeTopicPartitionsRequest>(client, |r| r).await;
+            }
+            other => panic!("{other:?} is advertised and not asked here"),
         }
     }
 }
@@ -62,8 +108,7 @@ async fn api_versions_names_what_is_served_and_finalizes_nothing() {
                 .with_client_software_name(StrBytes::from_static_str("apache-kafka-java"))
                 .with_client_software_version(StrBytes::from_static_str("4.1.0"));
         }
-        let answer: ApiVersionsResponse =
-            client.call(ApiKey::ApiVersions, version, &request).await;
+        let answer: ApiVersionsResponse = client.call(ApiKey::ApiVersions, version, &request).await;
         assert_eq!(answer.error_code, 0);
         assert_eq!(answer.api_keys.len(), SERVED.len());
         assert!(answer.finalized_features.is_empty());
@@ -93,7 +138,11 @@ async fn metadata_creates_a_topic_and_describes_it_at_once() {
         assert_eq!(answer.brokers[0].host.as_str(), "agent.test");
         assert_eq!(answer.brokers[0].port, 9092);
         let node = answer.brokers[0].node_id;
-        assert_eq!(answer.topics.len(), 1, "v{version}: duplicates are described once");
+        assert_eq!(
+            answer.topics.len(),
+            1,
+            "v{version}: duplicates are described once"
+        );
         let topic = &answer.topics[0];
         assert_eq!(topic.error_code, 0, "v{version}");
         assert_eq!(topic.partitions[0].leader_id, node);
@@ -138,7 +187,9 @@ async fn metadata_of_all_of_none_and_of_what_is_not_there() {
         }
         if version >= 10 {
             let by_id = |id: Uuid| {
-                let topic = MetadataRequestTopic::default().with_name(None).with_topic_id(id);
+                let topic = MetadataRequestTopic::default()
+                    .with_name(None)
+                    .with_topic_id(id);
                 MetadataRequest::default().with_topics(Some(vec![topic]))
             };
             let answer: MetadataResponse =
@@ -271,8 +322,13 @@ async fn producer_ids_are_given_and_transactional_ids_refused() {
         let mut init = async |request: &InitProducerIdRequest| -> InitProducerIdResponse {
             client.call(ApiKey::InitProducerId, version, request).await
         };
-        let answer = init(&InitProducerIdRequest::default()).await;
-        assert_eq!((answer.error_code, answer.producer_epoch), (0, 0), "v{version}");
+        let plain = InitProducerIdRequest::default().with_transactional_id(None);
+        let answer = init(&plain).await;
+        assert_eq!(
+            (answer.error_code, answer.producer_epoch),
+            (0, 0),
+            "v{version}"
+        );
         assert!(answer.producer_id.0 > last, "v{version}");
         last = answer.producer_id.0;
         for (id, code) in [("", 42), ("tx", 53)] {
@@ -283,7 +339,7 @@ async fn producer_ids_are_given_and_transactional_ids_refused() {
             assert_eq!(answer.producer_id.0, -1);
         }
         if version >= 3 {
-            let half = InitProducerIdRequest::default().with_producer_id(ProducerId(9));
+            let half = plain.with_producer_id(ProducerId(9));
             assert_eq!(init(&half).await.error_code, 42, "v{version}");
         }
     }
@@ -305,11 +361,15 @@ async fn coordinators_are_agents_of_the_zone() {
             } else {
                 request.with_key(key)
             };
-            let answer: FindCoordinatorResponse =
-                client.call(ApiKey::FindCoordinator, version, &request).await;
+            let answer: FindCoordinatorResponse = client
+                .call(ApiKey::FindCoordinator, version, &request)
+                .await;
             let (code, port) = if version >= 4 {
                 assert_eq!(answer.coordinators.len(), 2);
-                (answer.coordinators[1].error_code, answer.coordinators[1].port)
+                (
+                    answer.coordinators[1].error_code,
+                    answer.coordinators[1].port,
+                )
             } else {
                 (answer.error_code, answer.port)
             };
@@ -325,8 +385,9 @@ async fn the_cluster_is_described() {
     let mut client = Client::connect(&broker);
     for version in versions_of(ApiKey::DescribeCluster) {
         let request = DescribeClusterRequest::default();
-        let answer: DescribeClusterResponse =
-            client.call(ApiKey::DescribeCluster, version, &request).await;
+        let answer: DescribeClusterResponse = client
+            .call(ApiKey::DescribeCluster, version, &request)
+            .await;
         assert_eq!(answer.error_code, 0);
         assert_eq!(answer.cluster_id.as_str(), fake.cluster().to_string());
         assert_eq!(answer.brokers.len(), 1);
@@ -334,8 +395,9 @@ async fn the_cluster_is_described() {
         if version >= 1 {
             for (endpoint, code) in [(2, 114), (3, 115)] {
                 let request = DescribeClusterRequest::default().with_endpoint_type(endpoint);
-                let answer: DescribeClusterResponse =
-                    client.call(ApiKey::DescribeCluster, version, &request).await;
+                let answer: DescribeClusterResponse = client
+                    .call(ApiKey::DescribeCluster, version, &request)
+                    .await;
                 assert_eq!(answer.error_code, code);
             }
         }
@@ -350,11 +412,18 @@ async fn partitions_are_described_in_pages() {
     }
     let mut client = Client::connect(&broker);
     let topics = ["c", "a", "b", "a"].map(|t| describe::TopicRequest::default().with_name(name(t)));
-    for (topics, limit) in [(topics.to_vec(), 2), (Vec::new(), 2), (Vec::new(), 3), (Vec::new(), 0)] {
+    for (topics, limit) in [
+        (topics.to_vec(), 2),
+        (Vec::new(), 2),
+        (Vec::new(), 3),
+        (Vec::new(), 0),
+    ] {
         let mut seen = Vec::new();
         let mut cursor = None;
         // Makes sure that the agent has heard of all topics.
-        let _: MetadataResponse = client.call(ApiKey::Metadata, 9, &named(&["a", "b", "c"])).await;
+        let _: MetadataResponse = client
+            .call(ApiKey::Metadata, 9, &named(&["a", "b", "c"]))
+            .await;
         loop {
             let request = DescribeTopicPartitionsRequest::default()
                 .with_topics(topics.clone())
@@ -383,7 +452,11 @@ async fn partitions_are_described_in_pages() {
                 None => break,
             }
         }
-        assert_eq!(seen, ["a0", "a1", "a2", "b0", "b1", "c0", "c1", "c2", "c3"], "{limit}");
+        assert_eq!(
+            seen,
+            ["a0", "a1", "a2", "b0", "b1", "c0", "c1", "c2", "c3"],
+            "{limit}"
+        );
     }
     let unknown = ["nowhere", "a b"].map(|t| describe::TopicRequest::default().with_name(name(t)));
     let request = DescribeTopicPartitionsRequest::default().with_topics(unknown.to_vec());

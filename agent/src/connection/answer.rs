@@ -169,7 +169,8 @@ impl<'a, W: AsyncWrite + Unpin> Responder<'a, W> {
         }
         self.output_bytes += header.len() + body_bytes;
         self.output.push_back(header.freeze());
-        self.output.extend(body.into_iter().filter(|b| !b.is_empty()));
+        self.output
+            .extend(body.into_iter().filter(|b| !b.is_empty()));
         None
     }
 

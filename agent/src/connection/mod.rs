@@ -21,13 +21,13 @@ use tokio::{
 };
 
 pub(crate) use self::end::{End, EndLog};
+pub use self::handle::{ConnectionHandle, ConnectionId};
 use self::{
     answer::{Held, InFlight, Responder},
     end::Refusal,
     frame::{Frame, FrameReader, ReadError},
     zone::ClientHints,
 };
-pub use self::handle::{ConnectionHandle, ConnectionId};
 use crate::{
     api::{self, Close, RequestContext, versions::Served},
     broker::Broker,
@@ -287,7 +287,10 @@ impl<'a> Dispatcher<'a> {
             other => {
                 self.fetch_done().await;
                 let reply = Box::pin(api::handle(&broker, &context, other, body)).await;
-                if reply.as_ref().is_ok_and(|reply| reply.bytes() > LARGE_ANSWER_BYTES) {
+                if reply
+                    .as_ref()
+                    .is_ok_and(|reply| reply.bytes() > LARGE_ANSWER_BYTES)
+                {
                     let large = Arc::clone(&self.large).acquire_owned();
                     held._large = Some(large.await.expect("it is never closed"));
                 }

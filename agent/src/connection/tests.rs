@@ -43,10 +43,8 @@ async fn requests_in_one_write_are_answered_in_their_order() {
         sent.push(id);
         bytes.extend_from_slice(&frame);
     }
-    let (mut read, mut write) = tokio::io::split(std::mem::replace(
-        &mut client.io,
-        tokio::io::duplex(1).0,
-    ));
+    let (mut read, mut write) =
+        tokio::io::split(std::mem::replace(&mut client.io, tokio::io::duplex(1).0));
     let writing = async {
         tokio::io::AsyncWriteExt::write_all(&mut write, &bytes)
             .await
@@ -77,7 +75,9 @@ async fn a_request_may_come_byte_by_byte() {
         client.send_bytes(&[byte]).await;
         tokio::task::yield_now().await;
     }
-    let (_, answer) = client.receive::<MetadataResponse>(ApiKey::Metadata, 9).await;
+    let (_, answer) = client
+        .receive::<MetadataResponse>(ApiKey::Metadata, 9)
+        .await;
     assert_eq!(answer.brokers.len(), 1);
 }
 
@@ -89,9 +89,15 @@ async fn bad_input_closes_its_own_connection_and_no_other() {
     let mut cases: Vec<(&str, Vec<u8>)> = vec![
         ("negative length", vec![0xff, 0xff, 0xff, 0xff]),
         ("2 GiB", vec![0x7f, 0xff, 0xff, 0xff]),
-        ("over the first request's limit", vec![0x00, 0x20, 0x00, 0x01]),
+        (
+            "over the first request's limit",
+            vec![0x00, 0x20, 0x00, 0x01],
+        ),
         ("http", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
-        ("tls", vec![0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc]),
+        (
+            "tls",
+            vec![0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc],
+        ),
         ("empty frame", vec![0, 0, 0, 0]),
         ("short frame", vec![0, 0, 0, 2, 0, 3]),
     ];
@@ -107,7 +113,10 @@ async fn bad_input_closes_its_own_connection_and_no_other() {
     };
     cases.push(("unknown api", request(999, 0, &[])));
     cases.push(("negative api", request(-1, 0, &[])));
-    cases.push(("old produce", request(0, 2, &[0, 1, 0, 0, 0, 9, 0, 0, 0, 0])));
+    cases.push((
+        "old produce",
+        request(0, 2, &[0, 1, 0, 0, 0, 9, 0, 0, 0, 0]),
+    ));
     cases.push(("future metadata", request(3, 14, &[])));
     cases.push((
         "the five-byte body that asks for 154 GB",
@@ -140,7 +149,10 @@ async fn an_unknown_version_of_api_versions_gets_a_version_0_body() {
         assert_eq!((id, answer.error_code), (7, 35), "{version}");
         let own = &answer.api_keys[..];
         assert_eq!(own.len(), 1);
-        assert_eq!((own[0].api_key, own[0].min_version, own[0].max_version), (18, 0, 4));
+        assert_eq!(
+            (own[0].api_key, own[0].min_version, own[0].max_version),
+            (18, 0, 4)
+        );
         assert_serves(&mut client).await;
     }
 }
@@ -224,7 +236,9 @@ async fn large_answers_that_nobody_reads_at_first_all_come() {
         client.send(ApiKey::Metadata, 1, &metadata_of("wide")).await;
     }
     for n in 1..=40 {
-        let (id, answer) = client.receive::<MetadataResponse>(ApiKey::Metadata, 1).await;
+        let (id, answer) = client
+            .receive::<MetadataResponse>(ApiKey::Metadata, 1)
+            .await;
         assert_eq!((id, answer.topics[0].partitions.len()), (n, 5_000));
     }
 }

@@ -67,7 +67,11 @@ mod tests {
             ("aquifer_zone=f zone=g", "f", None),
             ("zone=", "", None),
             ("timezone=z", "", None),
-            ("zone=a,host_override=kafka.example", "a", Some("kafka.example")),
+            (
+                "zone=a,host_override=kafka.example",
+                "a",
+                Some("kafka.example"),
+            ),
         ] {
             let hints = ClientHints::of(client_id);
             assert_eq!(hints.zone, zone, "{client_id}");

@@ -154,9 +154,9 @@ pub const FETCH: Shape = Shape {
             ]))),
         ]))),
         one(Array(&Struct(&[
-            one(String).until(12),  // forgotten topic's name
-            one(UUID).since(13),    // or id
-            one(Array(&INT32)),     // its partitions
+            one(String).until(12), // forgotten topic's name
+            one(UUID).since(13),   // or id
+            one(Array(&INT32)),    // its partitions
         ])))
         .since(7),
         one(String).since(11), // rack
@@ -302,8 +302,8 @@ pub const DESCRIBE_TOPIC_PARTITIONS: Shape = Shape {
     name: "DescribeTopicPartitions",
     flexible_since: 0,
     fields: &[
-        one(Array(&Struct(&[one(String)]))), // topics
-        one(INT32),                          // partition limit
+        one(Array(&Struct(&[one(String)]))),                   // topics
+        one(INT32),                                            // partition limit
         one(Struct(&[one(String), one(INT32)])).null_since(0), // cursor: topic, partition
     ],
 };

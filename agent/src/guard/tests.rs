@@ -136,16 +136,15 @@ fn fetch_request(version: i16) -> BoxedStrategy<Vec<u8>> {
             }
         },
     );
-    let forgotten = (topic(), uuid(), vec(any::<i32>(), 0..5)).prop_map(
-        move |(name, id, partitions)| {
+    let forgotten =
+        (topic(), uuid(), vec(any::<i32>(), 0..5)).prop_map(move |(name, id, partitions)| {
             let forgotten = fetch::ForgottenTopic::default().with_partitions(partitions);
             if version >= 13 {
                 forgotten.with_topic_id(id)
             } else {
                 forgotten.with_topic(name)
             }
-        },
-    );
+        });
     (
         vec(wanted, 0..4),
         vec(forgotten, 0..4),
@@ -356,8 +355,8 @@ fn small_request(api: ApiKey, version: i16) -> BoxedStrategy<Vec<u8>> {
                 encoded(&request, version)
             }
             ApiKey::DescribeCluster => {
-                let mut request =
-                    DescribeClusterRequest::default().with_include_cluster_authorized_operations(flag);
+                let mut request = DescribeClusterRequest::default()
+                    .with_include_cluster_authorized_operations(flag);
                 if version >= 2 {
                     request = request.with_include_fenced_brokers(flag);
                 }
@@ -401,9 +400,8 @@ fn body(api: ApiKey, version: i16) -> BoxedStrategy<Vec<u8>> {
 fn any_request() -> impl Strategy<Value = (&'static Served, i16, Vec<u8>)> {
     (0..SERVED.len()).prop_flat_map(|i| {
         let served = &SERVED[i];
-        (served.min..=served.max).prop_flat_map(move |version| {
-            (Just(served), Just(version), body(served.api, version))
-        })
+        (served.min..=served.max)
+            .prop_flat_map(move |version| (Just(served), Just(version), body(served.api, version)))
     })
 }
 
@@ -541,7 +539,10 @@ fn the_five_byte_request_is_refused() {
 fn huge_counts_are_refused_in_every_version() {
     for served in SERVED {
         for version in served.min..=served.max {
-            for announced in [&[0x7f, 0xff, 0xff, 0xff][..], &[0xff, 0xff, 0xff, 0xff, 0x0f]] {
+            for announced in [
+                &[0x7f, 0xff, 0xff, 0xff][..],
+                &[0xff, 0xff, 0xff, 0xff, 0x0f],
+            ] {
                 for at in 0..40 {
                     let mut bytes = vec![0u8; at];
                     bytes.extend_from_slice(announced);
