@@ -43,7 +43,12 @@ pub(super) async fn pipelined_commits_are_placed_in_order(metadata: Arc<dyn Meta
         commits.push(commit);
     }
     for (n, commit) in (0i64..).zip(&commits) {
-        let offsets: Vec<i64> = writer.finals(commit).await.into_iter().map(appended).collect();
+        let offsets: Vec<i64> = writer
+            .finals(commit)
+            .await
+            .into_iter()
+            .map(appended)
+            .collect();
         let (first, second) = (n * 5, n * 5 + 3);
         assert_eq!(offsets, [first, second, first, second], "commit {n}");
     }

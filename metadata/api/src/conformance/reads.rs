@@ -69,14 +69,14 @@ pub(super) async fn dead_batches_leave_gaps_in_the_run(metadata: Arc<dyn Metadat
     let topic = topic(&*metadata, "orders", 1, &[]).await;
     let to = partition(topic, 0);
     let mut writer = Writer::new(&metadata).await;
-    writer.one(to, sequenced(7, 0, 0, 2)).await;
+    writer.one(to, sequenced(7, 1, 0, 2)).await;
     // new, duplicate, new, new, too old an epoch
     let batches = vec![
         plain(1, 1),
-        sequenced(7, 0, 0, 2),
-        sequenced(7, 0, 2, 3),
+        sequenced(7, 1, 0, 2),
+        sequenced(7, 1, 2, 3),
         plain(4, 1),
-        sequenced(7, -1, 5, 1),
+        sequenced(7, 0, 5, 1),
     ];
     let commit = writer.build(&[(to, batches)]);
     writer.send(commit.clone()).await;

@@ -77,9 +77,7 @@ pub(super) async fn interests_miss_and_repeat_nothing(metadata: Arc<dyn Metadata
         writer.append(to, 1).await;
         end += 1;
         watcher.reach(barrier).await;
-        while watcher.high[&to].0 < end
-            || last_offset(&watcher, to) < end
-        {
+        while watcher.high[&to].0 < end || last_offset(&watcher, to) < end {
             watcher.step().await;
         }
         let complete = watcher.complete.remove(&to).expect("waited for it").0;

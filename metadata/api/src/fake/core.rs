@@ -8,8 +8,9 @@ use std::{
 
 use aquifer_format::{
     ids::{
-        ClusterId, CommitNumber, Incarnation, JournalSeq, LeaderEpoch, LeaderTerm, ObjectId, Offset,
-        PartitionId, PartitionIndex, ProducerId, SessionId, TopicId, UploadEpoch, WriterSlot,
+        ClusterId, CommitNumber, Incarnation, JournalSeq, LeaderEpoch, LeaderTerm, ObjectId,
+        Offset, PartitionId, PartitionIndex, ProducerId, SessionId, TopicId, UploadEpoch,
+        WriterSlot,
     },
     limits::{COMMIT_AGE_EPOCHS_MAX, HOLD_MS_MAX, LOCATE_EXTENTS_MAX},
 };
@@ -187,12 +188,21 @@ impl Core {
             return;
         }
         self.changed_topics.insert(topic);
-        let gone: Vec<PartitionId> = self.logs.keys().copied().filter(|p| p.topic == topic).collect();
+        let gone: Vec<PartitionId> = self
+            .logs
+            .keys()
+            .copied()
+            .filter(|p| p.topic == topic)
+            .collect();
         for partition in gone {
             let log = self.logs.remove(&partition).expect("listed just above");
             self.changed_logs.remove(&partition);
             let unknown = BatchOutcome::Rejected(Rejection::UnknownPartition);
-            let outcomes = log.held().into_iter().map(|owner| (owner, unknown)).collect();
+            let outcomes = log
+                .held()
+                .into_iter()
+                .map(|owner| (owner, unknown))
+                .collect();
             self.settle(outcomes);
         }
     }
@@ -336,7 +346,10 @@ impl Core {
     }
 
     /// Decides every batch of an object; also returns outcomes of other commits' held batches.
-    #[allow(clippy::type_complexity, reason = "two lists, named where they are bound")]
+    #[allow(
+        clippy::type_complexity,
+        reason = "two lists, named where they are bound"
+    )]
     fn decide(
         &mut self,
         session: SessionId,
@@ -476,11 +489,9 @@ impl Core {
             let extent = match *spec {
                 OffsetSpec::Watermarks => None,
                 OffsetSpec::Timestamp(at) => log.extents.iter().find(|e| e.max_timestamp >= at),
-                OffsetSpec::MaxTimestamp => log
-                    .extents
-                    .iter()
-                    .rev()
-                    .max_by_key(|e| e.max_timestamp),
+                OffsetSpec::MaxTimestamp => {
+                    log.extents.iter().rev().max_by_key(|e| e.max_timestamp)
+                }
             };
             Some(OffsetsFound {
                 watermarks: log.watermarks(),

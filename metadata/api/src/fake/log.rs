@@ -91,11 +91,7 @@ impl Log {
     }
 
     /// Decides a batch; the first outcome is its own, the rest are of held ones that it decided.
-    pub(super) fn offer(
-        &mut self,
-        candidate: Candidate,
-        now: i64,
-    ) -> Vec<(Owner, BatchOutcome)> {
+    pub(super) fn offer(&mut self, candidate: Candidate, now: i64) -> Vec<(Owner, BatchOutcome)> {
         if candidate.summary.producer_id == ProducerId::NONE {
             let placement = self.append(&candidate, now);
             return vec![(candidate.owner, BatchOutcome::Appended(placement))];

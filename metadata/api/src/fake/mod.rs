@@ -65,12 +65,7 @@ impl Fake {
     }
 
     /// Creates a topic, or panics if the name is taken.
-    pub fn create_topic(
-        &self,
-        name: &str,
-        partitions: u32,
-        configs: &[(&str, &str)],
-    ) -> TopicId {
+    pub fn create_topic(&self, name: &str, partitions: u32, configs: &[(&str, &str)]) -> TopicId {
         let configs = configs
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
