@@ -1,4 +1,21 @@
 //! The metadata service: a deterministic state machine, sequenced in memory by one leader and
 //! journaled.
+//!
+//! [`leader::Leader`] takes the lease, recovers [`state::State`] from the [`journal`] and serves it as
+//! [`local::LocalMetadata`]; one task owns the state and commits requests in groups.
 
+pub mod event;
+mod hub;
 pub mod journal;
+mod journal_writer;
+pub mod leader;
+mod lease;
+pub mod local;
+mod pager;
+mod recovery;
+mod sequencer;
+pub mod state;
+
+pub use leader::{Leader, LeaderSettings, StartError, StopReason};
+pub use local::LocalMetadata;
+pub use recovery::RecoveryError;

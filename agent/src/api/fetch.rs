@@ -42,7 +42,7 @@ pub(crate) async fn handle(
     fetch(&broker.fetch, &broker.view, &broker.ports, ctx, body).await
 }
 
-async fn fetch(
+pub(crate) async fn fetch(
     path: &FetchPath,
     view: &View,
     ports: &Ports,

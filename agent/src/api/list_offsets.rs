@@ -65,7 +65,7 @@ enum Lookup {
     Ask { topic: Arc<Topic>, id: PartitionId },
 }
 
-async fn list_offsets(
+pub(crate) async fn list_offsets(
     path: &FetchPath,
     view: &View,
     metadata: &dyn Metadata,

@@ -33,7 +33,7 @@ pub(crate) async fn handle(
     offset_for_leader_epoch(&broker.view, &*broker.metadata, ctx, body).await
 }
 
-async fn offset_for_leader_epoch(
+pub(crate) async fn offset_for_leader_epoch(
     view: &View,
     metadata: &dyn Metadata,
     ctx: &RequestContext,

@@ -56,7 +56,8 @@ pub struct FetchSettings {
     pub responses_bytes_max: u64,
     /// Partitions of one request that are read at a time.
     pub partitions_read_at_once: usize,
-    /// Objects of one partition that are read at a time, and read ahead for sequential readers.
+    /// Objects of one partition that are read at a time, and read ahead for sequential readers (0: one,
+    /// and none).
     pub objects_read_ahead: usize,
     /// Longest wait for data, whatever the client asks for.
     pub wait_max: Duration,

@@ -390,7 +390,7 @@ pub(crate) fn leader_epoch(topic: &Arc<Topic>, marks: &Watermarks) -> LeaderEpoc
 }
 
 /// Compares the leader epoch that a client knows (negative = none) with the real one: older is
-/// FENCED_LEADER_EPOCH (74), newer UNKNOWN_LEADER_EPOCH (76) (Kafka's `Partition.checkCurrentLeaderEpoch`).
+/// FENCED_LEADER_EPOCH (74), newer UNKNOWN_LEADER_EPOCH (75) (Kafka's `Partition.checkCurrentLeaderEpoch`).
 pub(crate) fn check_epoch(known: i32, real: LeaderEpoch) -> Result<(), ResponseError> {
     match known {
         i32::MIN..0 => Ok(()),

@@ -1,6 +1,6 @@
 //! Reads what was planned: runs from memory or the bucket, batches within the bounds.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use aquifer_format::ids::{Offset, PartitionId};
 use aquifer_metadata_api::{
@@ -23,13 +23,15 @@ const RELOCATIONS_MAX: usize = 3;
 
 /// A response may always have this much, whatever others hold: one batch of a usual size.
 const RESPONSE_BYTES_MIN: u64 = 64 * 1024;
+/// How long objects are read one after the other for one answer: many small ones may hold less than the
+/// client asked for, and it must hear something in time.
+const READ_MAX: Duration = Duration::from_millis(500);
 /// How long a response waits for the budget before it makes do with [`RESPONSE_BYTES_MIN`].
-const BUDGET_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+const BUDGET_WAIT: Duration = Duration::from_secs(1);
 
 /// A partition to be read.
 struct Job {
     id: PartitionId,
-    marks: Watermarks,
     extents: Vec<Extent>,
     take: Take,
     /// Extents from here on are not needed for `take`, but perhaps by the next read.
@@ -150,6 +152,7 @@ impl FetchPath {
         let (needed, ahead) = job.extents.split_at(job.ahead.min(job.extents.len()));
         let at_once = self.settings.objects_read_ahead.max(1);
         let mut asked_bucket = false;
+        let until = self.ports.clock.now().plus(READ_MAX);
         {
             let mut runs = stream::iter(needed.iter().copied())
                 .map(|extent| async move { (extent, self.cache.run(&extent).await) })
@@ -161,6 +164,9 @@ impl FetchPath {
                     .map_err(|error| (error, extent))?;
                 // The next extent only if nothing of this one was left out.
                 if job.take.bytes_max == 0 || job.take.from < extent.end_offset {
+                    break;
+                }
+                if asked_bucket && self.ports.clock.now() >= until {
                     break;
                 }
             }
@@ -218,8 +224,7 @@ impl Job {
         share: Share,
         limits: &Limits,
     ) -> Self {
-        // The wanted offset may be near the end of the first extent, so that one does not count.
-        let mut bytes = 0u64;
+        let mut bytes = extents.first().map_or(0, |e| bytes_from(e, share.from));
         let needed = extents.iter().skip(1).take_while(|extent| {
             let more = bytes < share.bytes;
             bytes += u64::from(extent.raw_bytes);
@@ -228,7 +233,6 @@ impl Job {
         let ahead = 1 + needed.count();
         Self {
             id,
-            marks,
             extents,
             take: Take {
                 from: share.from,
@@ -238,6 +242,19 @@ impl Job {
                 leader_epoch: marks.leader_epoch,
             },
             ahead,
+        }
+    }
+}
+
+/// About how many bytes an extent has from an offset on, its batches taken to be alike.
+fn bytes_from(extent: &Extent, from: Offset) -> u64 {
+    let (base, end) = (extent.base_offset.0, extent.end_offset.0);
+    let span = |from: i64| u64::try_from(end.saturating_sub(from)).unwrap_or(0);
+    let bytes = u64::from(extent.raw_bytes);
+    match (span(from.0.max(base)), span(base).max(1)) {
+        (left, all) if left >= all => bytes,
+        (left, all) => {
+            u64::try_from(u128::from(bytes) * u128::from(left) / u128::from(all)).unwrap_or(bytes)
         }
     }
 }

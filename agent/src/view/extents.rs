@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use aquifer_format::ids::{ObjectId, Offset, PartitionId, PartitionIndex, TopicId};
+use aquifer_format::{
+    ids::{ObjectId, Offset, PartitionId, PartitionIndex, TopicId},
+    limits::LOCATE_EXTENTS_MAX,
+};
 use aquifer_metadata_api::extent::Extent;
 
 /// Most extents kept of one partition, so that making room in the middle stays cheap.
@@ -63,7 +66,8 @@ impl ExtentCache {
         let mut bytes = 0u64;
         let mut next = from;
         for entry in kept.entries.range(first..) {
-            if entry.covers_from > next || (bytes >= bytes_max && !found.is_empty()) {
+            let enough = bytes >= bytes_max || found.len() >= LOCATE_EXTENTS_MAX;
+            if entry.covers_from > next || (enough && !found.is_empty()) {
                 break;
             }
             bytes = bytes.saturating_add(u64::from(entry.extent.raw_bytes));

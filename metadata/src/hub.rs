@@ -1,0 +1,296 @@
+//! What watchers are told: one common frame per group commit for all of them, extents for those who
+//! are interested.
+//!
+//! Each watcher has a queue that is bounded in frames and (about) in bytes. A watcher that cannot keep
+//! up is cut: its channel ends after what it has, and its next watch begins with a reset.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use aquifer_format::ids::{JournalSeq, Offset, PartitionId, SessionId, WriterSlot};
+use aquifer_metadata_api::{
+    MetadataError,
+    extent::{Extent, Watermarks},
+    register::AgentAddress,
+    watch::{AgentView, CommonFrame, ExtentsFrame, Frame},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::sequencer::request::OpenedWatch;
+
+/// Frames that wait for one watcher at most: more than two seconds of group commits on a fast disk.
+const QUEUE_FRAMES_MAX: usize = 4_096;
+/// Bytes that wait for one watcher at most (a common frame that several wait for counts for each).
+const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// Interests of one watcher at most; a bound on what one agent's bug can cost.
+const INTERESTS_MAX: usize = 1_000_000;
+
+/// Names a watcher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct WatcherId(pub(crate) u64);
+
+/// How full a watcher's queue is; whoever takes a frame out says so.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WatcherQueue(Arc<Queued>);
+
+#[derive(Debug, Default)]
+struct Queued {
+    frames: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl WatcherQueue {
+    /// Counts a frame; false = there is no room for it.
+    fn enter(&self, bytes: usize) -> bool {
+        let frames = self.0.frames.fetch_add(1, Ordering::Relaxed);
+        let before = self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        // a frame that is larger than the bound (a reset of a large cluster) may wait alone
+        frames < QUEUE_FRAMES_MAX && (before == 0 || before + bytes <= QUEUE_BYTES_MAX)
+    }
+
+    /// A frame was handed over.
+    pub(crate) fn leave(&self, frame: &Frame) {
+        self.0.frames.fetch_sub(1, Ordering::Relaxed);
+        self.0.bytes.fetch_sub(frame_bytes(frame), Ordering::Relaxed);
+    }
+}
+
+/// About how much memory a frame takes.
+fn frame_bytes(frame: &Frame) -> usize {
+    match frame {
+        Frame::Common(common) => {
+            256 + common.topics.len() * 256
+                + common.watermarks.len() * size_of::<(PartitionId, Watermarks)>()
+                + common.agents.as_ref().map_or(0, Vec::len) * 128
+        }
+        Frame::Extents(extents) => {
+            let count: usize = extents.extents.iter().map(|(_, of)| of.len()).sum();
+            128 + count * size_of::<Extent>() + extents.complete_from.len() * 32
+        }
+    }
+}
+
+/// A watch whose reset is not durable yet.
+#[derive(Debug)]
+pub(crate) struct NewWatcher {
+    pub(crate) session: SessionId,
+    pub(crate) agent: AgentView,
+    pub(crate) reply: oneshot::Sender<Result<OpenedWatch, MetadataError>>,
+}
+
+/// An interest that is complete from this group on.
+#[derive(Debug)]
+pub(crate) struct Acknowledgement {
+    pub(crate) watcher: WatcherId,
+    pub(crate) partition: PartitionId,
+    pub(crate) complete_from: Offset,
+    /// What lies between there and where the interest begins.
+    pub(crate) extents: Vec<Extent>,
+}
+
+/// What watchers are told of one group.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub(crate) seq: JournalSeq,
+    /// None = nothing but acknowledgements.
+    pub(crate) common: Option<Arc<CommonFrame>>,
+    /// For new watchers, instead of `common`.
+    pub(crate) reset: Option<Arc<CommonFrame>>,
+    pub(crate) new_watchers: Vec<NewWatcher>,
+    pub(crate) acknowledgements: Vec<Acknowledgement>,
+    pub(crate) extents: BTreeMap<PartitionId, Vec<Extent>>,
+}
+
+#[derive(Debug)]
+struct Watcher {
+    session: SessionId,
+    agent: AgentView,
+    frames: mpsc::UnboundedSender<Frame>,
+    queue: WatcherQueue,
+    interests: BTreeMap<PartitionId, Offset>,
+}
+
+impl Watcher {
+    /// False = it is too slow, or gone.
+    fn push(&self, frame: Frame) -> bool {
+        self.queue.enter(frame_bytes(&frame)) && self.frames.send(frame).is_ok()
+    }
+}
+
+/// All watchers.
+#[derive(Debug, Default)]
+pub(crate) struct Hub {
+    watchers: BTreeMap<WatcherId, Watcher>,
+    next: u64,
+    agents_changed: bool,
+}
+
+impl Hub {
+    /// How many watchers there are.
+    pub(crate) fn len(&self) -> usize {
+        self.watchers.len()
+    }
+
+    /// Whether watchers came or went since the agents were last told.
+    pub(crate) fn agents_changed(&self) -> bool {
+        self.agents_changed
+    }
+
+    /// The live agents with `new` ones, in order of slots; from here on they count as told.
+    pub(crate) fn agents<'a>(
+        &'a mut self,
+        new: impl Iterator<Item = &'a NewWatcher>,
+    ) -> Vec<AgentView> {
+        self.agents_changed = false;
+        let views = self.watchers.values().map(|w| &w.agent);
+        let all = views.chain(new.map(|n| &n.agent));
+        let by_slot: BTreeMap<WriterSlot, &AgentAddress> =
+            all.map(|a| (a.slot, &a.address)).collect();
+        let views = by_slot.into_iter().map(|(slot, address)| AgentView {
+            slot,
+            address: address.clone(),
+        });
+        views.collect()
+    }
+
+    /// Whether `session` watches.
+    pub(crate) fn watches(&self, session: SessionId) -> bool {
+        self.watchers.values().any(|w| w.session == session)
+    }
+
+    /// Begins to send extents of `partition` from `begin` on; false = no such watcher.
+    pub(crate) fn add_interest(
+        &mut self,
+        watcher: WatcherId,
+        partition: PartitionId,
+        begin: Offset,
+    ) -> bool {
+        let Some(known) = self.watchers.get_mut(&watcher) else {
+            return false;
+        };
+        if known.interests.len() >= INTERESTS_MAX {
+            tracing::warn!(session = %known.session, "cutting a watcher with too many interests");
+            self.close(watcher);
+            return false;
+        }
+        known.interests.insert(partition, begin);
+        true
+    }
+
+    /// Ends an interest.
+    pub(crate) fn remove_interest(&mut self, watcher: WatcherId, partition: PartitionId) {
+        if let Some(known) = self.watchers.get_mut(&watcher) {
+            known.interests.remove(&partition);
+        }
+    }
+
+    /// Ends a watch.
+    pub(crate) fn close(&mut self, watcher: WatcherId) {
+        if self.watchers.remove(&watcher).is_some() {
+            self.agents_changed = true;
+        }
+    }
+
+    /// Ends the watches of a session.
+    pub(crate) fn close_session(&mut self, session: SessionId) {
+        let before = self.watchers.len();
+        self.watchers.retain(|_, w| w.session != session);
+        self.agents_changed |= self.watchers.len() < before;
+    }
+
+    /// Tells every watcher of a group that is durable now.
+    pub(crate) fn publish(&mut self, publication: Publication) {
+        let mut extents: BTreeMap<WatcherId, ExtentsFrame> = BTreeMap::new();
+        for acknowledgement in publication.acknowledgements {
+            let Acknowledgement {
+                watcher,
+                partition,
+                complete_from,
+                extents: tail,
+            } = acknowledgement;
+            let frame = extents.entry(watcher).or_default();
+            frame.complete_from.push((partition, complete_from));
+            if !tail.is_empty() {
+                frame.extents.push((partition, tail));
+            }
+        }
+        for (partition, new) in &publication.extents {
+            for (id, watcher) in &self.watchers {
+                let Some(begin) = watcher.interests.get(partition) else {
+                    continue;
+                };
+                let wanted = new.partition_point(|extent| extent.base_offset < *begin);
+                if wanted < new.len() {
+                    let frame = extents.entry(*id).or_default();
+                    add_extents(frame, *partition, &new[wanted..]);
+                }
+            }
+        }
+        let mut cut = Vec::new();
+        for (id, watcher) in &self.watchers {
+            let common = publication.common.as_ref();
+            let mut kept = common.is_none_or(|common| watcher.push(Frame::Common(Arc::clone(common))));
+            if let Some(mut frame) = extents.remove(id) {
+                frame.seq = publication.seq;
+                kept = kept && watcher.push(Frame::Extents(frame));
+            }
+            if !kept {
+                cut.push(*id);
+            }
+        }
+        for id in cut {
+            if let Some(watcher) = self.watchers.remove(&id) {
+                self.agents_changed = true;
+                if !watcher.frames.is_closed() {
+                    metrics::counter!("aquifer_metadata_watchers_cut_total").increment(1);
+                    tracing::warn!(session = %watcher.session, "cutting a watcher that does not keep up");
+                }
+            }
+        }
+        if let Some(reset) = publication.reset {
+            for new in publication.new_watchers {
+                self.attach(new, &reset);
+            }
+        }
+    }
+
+    fn attach(&mut self, new: NewWatcher, reset: &Arc<CommonFrame>) {
+        self.next += 1;
+        let id = WatcherId(self.next);
+        let (frames, receiver) = mpsc::unbounded_channel();
+        let watcher = Watcher {
+            session: new.session,
+            agent: new.agent,
+            frames,
+            queue: WatcherQueue::default(),
+            interests: BTreeMap::new(),
+        };
+        // alone in its queue: there is room
+        watcher.push(Frame::Common(Arc::clone(reset)));
+        let opened = OpenedWatch {
+            watcher: id,
+            frames: receiver,
+            queue: watcher.queue.clone(),
+        };
+        if new.reply.send(Ok(opened)).is_ok() {
+            self.watchers.insert(id, watcher);
+        } else {
+            // it was counted among the agents
+            self.agents_changed = true;
+        }
+    }
+}
+
+/// Adds extents behind those that an acknowledgement brought for the same partition.
+fn add_extents(frame: &mut ExtentsFrame, partition: PartitionId, extents: &[Extent]) {
+    let known = frame.extents.iter_mut().find(|(p, _)| *p == partition);
+    match known {
+        Some((_, before)) => before.extend_from_slice(extents),
+        None => frame.extents.push((partition, extents.to_vec())),
+    }
+}

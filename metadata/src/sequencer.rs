@@ -1,0 +1,473 @@
+//! The one task that owns [`State`].
+//!
+//! Requests are decided and applied in the order of their arrival. While a row is on its way to the
+//! journal, what arrives is collected; once the row is durable its answers leave, watchers are told, and
+//! the next row goes (group commit). Reads wait in the same order, so nothing is shown that is not
+//! durable. The state is never rolled back: a row that is in doubt is tried again until its fate is
+//! known, and a leader that was deposed drops everything.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use aquifer_format::ids::{JournalSeq, LeaderTerm, SessionId, UploadEpoch};
+use aquifer_metadata_api::{MetadataError, commit::CommitAnswer, watch::AgentView};
+use aquifer_store::{Monotonic, Ports};
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use self::{
+    group::{Group, Surface},
+    request::{Answers, Departure, Request, StreamId},
+    timers::Timers,
+};
+use crate::{
+    event::Event,
+    hub::{Hub, NewWatcher, Publication},
+    journal_writer::{JournalWriter, Work, Written},
+    leader::StopReason,
+    lease::{LeaseView, Standing},
+    pager::{Pager, Progress, Put},
+    state::{
+        Changes, State,
+        decide::{Decided, HoldOutcome},
+    },
+};
+
+mod gauges;
+mod group;
+mod handle;
+pub(crate) mod request;
+mod timers;
+
+/// Requests that are taken from the queue before the journal is looked at again.
+const BURST_MAX: usize = 512;
+
+/// A group on its way.
+struct Departing {
+    departures: Vec<Departure>,
+    publication: Option<Publication>,
+    wait: Wait,
+}
+
+/// What a group waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// Its row to be durable.
+    Row,
+    /// It has no row: the lease to be held at a moment after the state was read.
+    Lease,
+}
+
+/// A session's open stream of commits.
+#[derive(Debug)]
+struct Stream {
+    id: StreamId,
+    answers: Answers,
+    /// Dropping it breaks the stream.
+    _broken: DropGuard,
+}
+
+/// What the sequencer is started with.
+pub(crate) struct Parts {
+    pub(crate) ports: Ports,
+    pub(crate) state: State,
+    pub(crate) term: LeaderTerm,
+    pub(crate) tail: JournalSeq,
+    pub(crate) writer: JournalWriter,
+    pub(crate) lease: LeaseView,
+    pub(crate) pager: Pager,
+    pub(crate) requests: mpsc::Receiver<Request>,
+    pub(crate) stopping: CancellationToken,
+    /// Journaled before anything else (the cluster's beginning).
+    pub(crate) first: Vec<Event>,
+}
+
+/// The sequencer.
+pub(crate) struct Sequencer {
+    ports: Ports,
+    state: State,
+    term: LeaderTerm,
+    /// The last row that was closed (handed to the journal).
+    closed: JournalSeq,
+    /// The last row that is durable.
+    durable: JournalSeq,
+    group: Group,
+    /// Groups on their way, in order: some that have no row, then at most one that has.
+    departing: VecDeque<Departing>,
+    hub: Hub,
+    streams: BTreeMap<SessionId, Stream>,
+    next_stream: u64,
+    /// Upload epoch in which each session was last heard of.
+    heard: BTreeMap<SessionId, UploadEpoch>,
+    timers: Timers,
+    pager: Pager,
+    writer: JournalWriter,
+    lease: LeaseView,
+    requests: mpsc::Receiver<Request>,
+    stopping: CancellationToken,
+    throttle_shown: bool,
+}
+
+enum Woken {
+    Written(Option<Written>),
+    Lease,
+    Pages(Option<Put>),
+    Stopping,
+    Timer,
+    Request(Option<Request>),
+}
+
+impl Sequencer {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let now = parts.ports.clock.now();
+        let epoch = parts.state.upload_epoch();
+        let heard = parts.state.sessions().map(|(id, ..)| (id, epoch));
+        let heard = heard.collect();
+        let mut timers = Timers::new(now);
+        let held: Vec<_> = parts.state.held().map(|h| (h.session, h.batch)).collect();
+        timers.hold(now, held);
+        let mut sequencer = Self {
+            ports: parts.ports,
+            state: parts.state,
+            term: parts.term,
+            closed: parts.tail,
+            durable: parts.tail,
+            group: Group::default(),
+            departing: VecDeque::new(),
+            hub: Hub::default(),
+            streams: BTreeMap::new(),
+            next_stream: 0,
+            heard,
+            timers,
+            pager: parts.pager,
+            writer: parts.writer,
+            lease: parts.lease,
+            requests: parts.requests,
+            stopping: parts.stopping,
+            throttle_shown: false,
+        };
+        sequencer.apply(parts.first);
+        sequencer
+    }
+
+    /// Runs until it is stopped or may not lead any more; whoever still waits is told so.
+    pub(crate) async fn run(mut self) -> StopReason {
+        let reason = self.serve().await;
+        self.refuse_all(&reason);
+        reason
+    }
+
+    async fn serve(&mut self) -> StopReason {
+        loop {
+            if let Some(reason) = self.depart().await {
+                return reason;
+            }
+            // right after a group was closed, the state shows whole rows
+            self.pager_step();
+            let stopping = self.stopping.is_cancelled();
+            if stopping && self.departing.is_empty() && self.group.is_empty() {
+                return StopReason::Requested;
+            }
+            let waits_for_row = self.last_wait() == Some(Wait::Row);
+            let takes = !stopping && !self.group.is_full();
+            let puts_pages = self.pager.is_writing();
+            let deadline = self.timers.next(self.pager.next_at());
+            let woken = tokio::select! {
+                biased;
+                written = self.writer.written.recv(), if waits_for_row => Woken::Written(written),
+                changed = self.lease.standing.changed() => {
+                    // a task that ended without a word was killed with its node
+                    if changed.is_err() && !self.is_lost() {
+                        return StopReason::Requested;
+                    }
+                    Woken::Lease
+                }
+                put = self.pager.done.recv(), if puts_pages => Woken::Pages(put),
+                () = self.stopping.cancelled(), if !stopping => Woken::Stopping,
+                () = self.ports.clock.sleep_until(deadline) => Woken::Timer,
+                request = self.requests.recv(), if takes => Woken::Request(request),
+            };
+            if let Some(reason) = self.wake(woken) {
+                return reason;
+            }
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        matches!(&*self.lease.standing.borrow(), Standing::Lost { .. })
+    }
+
+    fn wake(&mut self, woken: Woken) -> Option<StopReason> {
+        match woken {
+            Woken::Written(Some(Written::Durable(seq))) => {
+                self.durable = seq;
+                self.deliver();
+            }
+            Woken::Written(Some(Written::Stop(reason))) => return Some(reason),
+            // the writer's task was killed with its node
+            Woken::Written(None) => return Some(StopReason::Requested),
+            Woken::Lease => {
+                let standing = self.lease.standing.borrow_and_update().clone();
+                if let Standing::Lost { by } = standing {
+                    return Some(StopReason::Deposed { by: Some(by) });
+                }
+            }
+            Woken::Pages(put) => {
+                if self.pager.finished(put, &mut self.state) {
+                    return Some(StopReason::Deposed { by: None });
+                }
+            }
+            Woken::Stopping => {}
+            Woken::Timer => {
+                self.tick();
+                // the page writer wants to go on at once; requests must not wait for its end
+                if !self.stopping.is_cancelled()
+                    && !self.group.is_full()
+                    && let Ok(request) = self.requests.try_recv()
+                {
+                    self.burst(request);
+                }
+            }
+            Woken::Request(None) => self.stopping.cancel(),
+            Woken::Request(Some(request)) => self.burst(request),
+        }
+        None
+    }
+
+    /// Handles `first` and what waits behind it.
+    fn burst(&mut self, first: Request) {
+        let mut next = Some(first);
+        let mut taken = 0;
+        while let Some(request) = next.take() {
+            if !request.is_abandoned() {
+                self.group.requests += 1;
+                self.handle(request);
+            }
+            taken += 1;
+            if taken < BURST_MAX && !self.group.is_full() {
+                next = self.requests.try_recv().ok();
+            }
+        }
+        gauges::queue(self.requests.len());
+    }
+
+    fn last_wait(&self) -> Option<Wait> {
+        self.departing.back().map(|departing| departing.wait)
+    }
+
+    /// Closes the group and sends it on its way, as far as that goes without waiting.
+    async fn depart(&mut self) -> Option<StopReason> {
+        loop {
+            match self.last_wait() {
+                Some(Wait::Row) => return None,
+                Some(Wait::Lease) if self.lease.is_sure(self.ports.clock.now()) => {
+                    self.deliver();
+                    continue;
+                }
+                // a row that the fence let through says as much as the lease
+                Some(Wait::Lease) if self.group.events.is_empty() => {
+                    self.lease.want();
+                    return None;
+                }
+                Some(Wait::Lease) => self.lease.want(),
+                None if self.nothing_waits() => return None,
+                None => {}
+            }
+            if let Some(work) = self.close()
+                && self.writer.work.send(work).await.is_err()
+            {
+                return Some(StopReason::Requested);
+            }
+        }
+    }
+
+    fn nothing_waits(&self) -> bool {
+        let throttle = self.state.pressure().throttle;
+        let soft = self.hub.agents_changed() || throttle != self.throttle_shown;
+        self.group.is_empty() && !(soft && self.hub.len() > 0)
+    }
+
+    /// Closes the group: what is decided from now on belongs to the next row.
+    fn close(&mut self) -> Option<Work> {
+        let group = std::mem::take(&mut self.group);
+        let has_row = !group.events.is_empty();
+        if has_row {
+            self.closed = JournalSeq(self.closed.0 + 1);
+            gauges::group(group.requests, &self.state);
+        }
+        let throttle = self.state.pressure().throttle;
+        let agents_changed = self.hub.agents_changed() || !group.new_watchers.is_empty();
+        let tells = has_row
+            || agents_changed
+            || !group.acknowledgements.is_empty()
+            || throttle != self.throttle_shown;
+        let publication = tells.then(|| {
+            let surface = Surface {
+                term: self.term,
+                seq: self.closed,
+                throttle_produce: throttle,
+                agents: if agents_changed {
+                    self.live_agents(&group.new_watchers)
+                } else {
+                    Vec::new()
+                },
+                agents_changed,
+                has_row,
+                throttle_changed: throttle != self.throttle_shown,
+            };
+            group::publication(
+                &self.state,
+                surface,
+                group.changes,
+                group.new_watchers,
+                group.acknowledgements,
+            )
+        });
+        self.throttle_shown = throttle;
+        self.departing.push_back(Departing {
+            departures: group.departures,
+            publication,
+            wait: if has_row { Wait::Row } else { Wait::Lease },
+        });
+        has_row.then(|| Work {
+            seq: self.closed,
+            events: group.events,
+        })
+    }
+
+    /// The agents that watch, with those whose watch is about to open.
+    fn live_agents(&mut self, new: &[NewWatcher]) -> Vec<AgentView> {
+        let publications = self.departing.iter().filter_map(|d| d.publication.as_ref());
+        let waiting = publications.flat_map(|p| &p.new_watchers);
+        self.hub.agents(waiting.chain(new))
+    }
+
+    /// Everything on its way has arrived.
+    fn deliver(&mut self) {
+        while let Some(departing) = self.departing.pop_front() {
+            for departure in departing.departures {
+                self.deliver_one(departure);
+            }
+            if let Some(publication) = departing.publication {
+                self.hub.publish(publication);
+            }
+        }
+    }
+
+    fn deliver_one(&mut self, departure: Departure) {
+        match departure {
+            Departure::Reply(reply) => reply.leave(),
+            Departure::Commit {
+                session,
+                stream,
+                to,
+                item,
+            } => {
+                if let Err(mpsc::error::TrySendError::Full(_)) = to.try_send(item) {
+                    self.break_stream(session, stream);
+                }
+            }
+            Departure::Hold(outcome) => self.deliver_hold(outcome),
+        }
+    }
+
+    fn deliver_hold(&mut self, decided: HoldOutcome) {
+        let HoldOutcome {
+            session,
+            batch,
+            outcome,
+        } = decided;
+        // without a stream: the agent sends the commit again and is told then
+        let Some(stream) = self.streams.get(&session) else {
+            return;
+        };
+        let answer = CommitAnswer {
+            number: batch.number,
+            outcomes: vec![(batch, outcome)],
+        };
+        if stream.answers.try_send(Ok(answer)).is_err() {
+            self.streams.remove(&session);
+        }
+    }
+
+    fn break_stream(&mut self, session: SessionId, stream: StreamId) {
+        if self.streams.get(&session).is_some_and(|s| s.id == stream) {
+            tracing::warn!(%session, "breaking a stream of commits whose agent does not take answers");
+            self.streams.remove(&session);
+        }
+    }
+
+    /// The row that events decided now belong to.
+    fn open_seq(&self) -> JournalSeq {
+        JournalSeq(self.closed.0 + 1)
+    }
+
+    /// The last row that the state shows something of.
+    fn shown_seq(&self) -> JournalSeq {
+        if self.group.events.is_empty() {
+            self.closed
+        } else {
+            self.open_seq()
+        }
+    }
+
+    fn apply(&mut self, events: Vec<Event>) {
+        let seq = self.open_seq();
+        let changes: &mut Changes = &mut self.group.changes;
+        for event in &events {
+            self.state.apply_noting(seq, event, changes);
+        }
+        self.group.events.extend(events);
+    }
+
+    /// Applies a decision; its reply is to leave before the outcomes of held batches.
+    fn accept<T>(&mut self, decided: Decided<T>) -> (T, Vec<HoldOutcome>) {
+        self.apply(decided.events);
+        (decided.reply, decided.holds)
+    }
+
+    fn settle(&mut self, holds: Vec<HoldOutcome>) {
+        let departures = holds.into_iter().map(Departure::Hold);
+        self.group.departures.extend(departures);
+    }
+
+    fn now(&self) -> Monotonic {
+        self.ports.clock.now()
+    }
+
+    /// Lets the page writer go on, as far as that goes without waiting.
+    fn pager_step(&mut self) {
+        let whole = self.group.events.is_empty();
+        let progress = Progress {
+            closed: whole.then_some(self.closed),
+            shown: self.shown_seq(),
+            durable: self.durable,
+        };
+        let now = self.now();
+        self.pager.step(now, &mut self.state, progress);
+    }
+
+    /// Tells everybody who waits.
+    fn refuse_all(&mut self, reason: &StopReason) {
+        let fate = |may_have_happened| MetadataError::Unavailable {
+            reason: reason.to_string(),
+            may_have_happened,
+        };
+        for departing in std::mem::take(&mut self.departing) {
+            let in_journal = departing.wait == Wait::Row;
+            for departure in departing.departures {
+                if let Departure::Reply(reply) = departure {
+                    reply.fail(fate(in_journal));
+                }
+            }
+        }
+        for departure in std::mem::take(&mut self.group).departures {
+            if let Departure::Reply(reply) = departure {
+                reply.fail(fate(false));
+            }
+        }
+        self.requests.close();
+        while let Ok(request) = self.requests.try_recv() {
+            request.refuse(fate(false));
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The sequencer's metrics.
+
+use crate::state::State;
+
+/// A count as metrics want it; exact up to 2^53.
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "metrics are doubles, and none of ours nears 2^53"
+)]
+fn number(count: u64) -> f64 {
+    count as f64
+}
+
+fn count(count: usize) -> f64 {
+    number(u64::try_from(count).unwrap_or(u64::MAX))
+}
+
+/// Requests that wait.
+pub(super) fn queue(length: usize) {
+    metrics::gauge!("aquifer_metadata_queue_requests").set(count(length));
+}
+
+/// A group that goes to the journal, and what the state costs.
+pub(super) fn group(requests: usize, state: &State) {
+    metrics::histogram!("aquifer_metadata_group_requests").record(count(requests));
+    let (usage, budgets) = (state.usage(), state.budgets());
+    for (part, used, budget) in [
+        ("partitions", usage.partition_bytes, budgets.partition_bytes),
+        ("extents", usage.extent_bytes, budgets.extent_bytes),
+        ("producers", usage.producer_bytes, budgets.producer_bytes),
+        ("results", usage.result_bytes, budgets.result_bytes),
+        ("holds", usage.hold_bytes, budgets.hold_bytes),
+    ] {
+        metrics::gauge!("aquifer_metadata_budget_used_bytes", "part" => part).set(number(used));
+        metrics::gauge!("aquifer_metadata_budget_bytes", "part" => part).set(number(budget));
+    }
+}

@@ -1,0 +1,179 @@
+//! What is collected for one group commit.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use aquifer_format::ids::{JournalSeq, LeaderTerm, Offset, PartitionId, TopicId};
+use aquifer_metadata_api::{
+    extent::{Extent, Watermarks},
+    watch::{AgentView, CommonFrame, TopicView},
+};
+
+use super::request::Departure;
+use crate::{
+    event::Event,
+    hub::{Acknowledgement, NewWatcher, Publication},
+    state::{Changes, State},
+};
+
+/// Requests in one row at most; the next ones wait for the next row.
+const REQUESTS_MAX: usize = 4_096;
+/// Batches in one row at most: about 2 MiB of encoded events.
+const BATCHES_MAX: usize = 65_536;
+
+/// Decided and applied, not yet on its way to the journal.
+#[derive(Default)]
+pub(super) struct Group {
+    pub(super) events: Vec<Event>,
+    pub(super) departures: Vec<Departure>,
+    pub(super) changes: Changes,
+    pub(super) new_watchers: Vec<NewWatcher>,
+    pub(super) acknowledgements: Vec<Acknowledgement>,
+    pub(super) requests: usize,
+    pub(super) batches: usize,
+}
+
+impl Group {
+    /// Whether nothing waits in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+            && self.departures.is_empty()
+            && self.new_watchers.is_empty()
+            && self.acknowledgements.is_empty()
+    }
+
+    /// Whether further requests are to wait for the next one.
+    pub(super) fn is_full(&self) -> bool {
+        self.requests >= REQUESTS_MAX || self.batches >= BATCHES_MAX
+    }
+}
+
+/// What frames say beside the changes.
+#[derive(Clone, Debug)]
+pub(super) struct Surface {
+    pub(super) term: LeaderTerm,
+    pub(super) seq: JournalSeq,
+    pub(super) throttle_produce: bool,
+    /// All live agents.
+    pub(super) agents: Vec<AgentView>,
+    /// Whether they changed since the last frame.
+    pub(super) agents_changed: bool,
+    /// Whether the group has a row (then every watcher is told, be it of nothing but the position).
+    pub(super) has_row: bool,
+    /// Whether the throttle flag changed.
+    pub(super) throttle_changed: bool,
+}
+
+/// Turns the changes of a group that is being closed (so `state` shows exactly `surface.seq`) into what
+/// watchers are told once it is durable.
+pub(super) fn publication(
+    state: &State,
+    surface: Surface,
+    changes: Changes,
+    new_watchers: Vec<NewWatcher>,
+    acknowledgements: Vec<Acknowledgement>,
+) -> Publication {
+    let reset = (!new_watchers.is_empty()).then(|| Arc::new(whole(state, &surface)));
+    let tells = surface.has_row || surface.agents_changed || surface.throttle_changed;
+    let seq = surface.seq;
+    let common = tells.then(|| Arc::new(difference(state, surface, &changes)));
+    Publication {
+        seq,
+        common,
+        reset,
+        new_watchers,
+        acknowledgements,
+        extents: by_partition(changes.extents),
+    }
+}
+
+fn frame(state: &State, surface: &Surface) -> CommonFrame {
+    CommonFrame {
+        term: surface.term,
+        seq: surface.seq,
+        incarnation: state.incarnation(),
+        reset: false,
+        upload_epoch: state.upload_epoch(),
+        topics: Vec::new(),
+        deleted_topics: Vec::new(),
+        watermarks: Vec::new(),
+        agents: None,
+        throttle_produce: surface.throttle_produce,
+    }
+}
+
+fn whole(state: &State, surface: &Surface) -> CommonFrame {
+    let topics = state.topics().map(|topic| Arc::new(topic.view()));
+    let watermarks = state.topics().flat_map(|topic| topic.watermarks());
+    CommonFrame {
+        reset: true,
+        topics: topics.collect(),
+        watermarks: watermarks.collect(),
+        agents: Some(surface.agents.clone()),
+        ..frame(state, surface)
+    }
+}
+
+fn difference(state: &State, surface: Surface, changes: &Changes) -> CommonFrame {
+    let mut topics: BTreeMap<TopicId, Arc<TopicView>> = BTreeMap::new();
+    let mut watermarks: BTreeMap<PartitionId, Watermarks> = BTreeMap::new();
+    for topic in changes.topics.iter().filter_map(|id| state.topic(*id)) {
+        topics.insert(topic.id(), Arc::new(topic.view()));
+        watermarks.extend(topic.watermarks());
+    }
+    for id in &changes.partitions {
+        if let Some(marks) = state.watermarks(*id) {
+            watermarks.insert(*id, marks);
+        }
+    }
+    // a topic that lived within one group was never shown
+    let shown = |id: &&TopicId| !changes.topics.contains(id);
+    let deleted = changes.deleted_topics.iter().filter(shown).copied();
+    CommonFrame {
+        topics: topics.into_values().collect(),
+        deleted_topics: deleted.collect(),
+        watermarks: watermarks.into_iter().collect(),
+        ..CommonFrame {
+            agents: surface.agents_changed.then(|| surface.agents.clone()),
+            ..frame(state, &surface)
+        }
+    }
+}
+
+fn by_partition(extents: Vec<(PartitionId, Extent)>) -> BTreeMap<PartitionId, Vec<Extent>> {
+    let mut sorted: BTreeMap<PartitionId, Vec<Extent>> = BTreeMap::new();
+    for (partition, extent) in extents {
+        sorted.entry(partition).or_default().push(extent);
+    }
+    // a held batch that is decided later in the group stands behind, but not in offset order
+    for extents in sorted.values_mut() {
+        extents.sort_by_key(|extent| extent.base_offset);
+    }
+    sorted
+}
+
+/// Extents that are sent with an acknowledgement, so that a reader near the tail need not ask for them:
+/// at most this many.
+const ACKNOWLEDGED_EXTENTS_MAX: usize = 16;
+
+/// From where on a new interest is complete, and the extents between there and the end of the log.
+pub(super) fn tail_from(
+    state: &State,
+    partition: PartitionId,
+    from: Offset,
+) -> (Offset, Vec<Extent>) {
+    let Some(watermarks) = state.watermarks(partition) else {
+        return (from, Vec::new());
+    };
+    let end = watermarks.high_watermark;
+    if from >= end || from < watermarks.log_start {
+        return (end, Vec::new());
+    }
+    let extents: Vec<Extent> = state
+        .extents(partition, from)
+        .take(ACKNOWLEDGED_EXTENTS_MAX + 1)
+        .collect();
+    if extents.len() > ACKNOWLEDGED_EXTENTS_MAX {
+        return (end, Vec::new());
+    }
+    (from, extents)
+}

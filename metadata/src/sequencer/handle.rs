@@ -1,0 +1,242 @@
+//! One request after the other.
+
+use aquifer_format::ids::{JournalSeq, LeaderTerm, PartitionId, SessionId};
+use aquifer_metadata_api::{
+    MetadataError,
+    commit::{BatchOutcome, Commit, CommitAnswer, CommitCall},
+    kafka::{KafkaCall, LeaderApi, pinned_version},
+    register::{RegisterRequest, Registration},
+    watch::{AgentView, InterestChange},
+};
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::{
+    messages::{CreateTopicsRequest, DeleteTopicsRequest, InitProducerIdRequest},
+    protocol::{Decodable, Encodable},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Sequencer, Stream,
+    group::tail_from,
+    request::{Answers, Departure, OpenedCommits, OpenedWatch, Reply, Request, StreamId},
+};
+use crate::{
+    hub::{Acknowledgement, NewWatcher, WatcherId},
+    state::decide::{self, Decided, HoldOutcome},
+};
+
+impl Sequencer {
+    pub(super) fn handle(&mut self, request: Request) {
+        match request {
+            Request::Register(request, reply) => self.register(&request, reply),
+            Request::OpenCommits {
+                session,
+                answers,
+                reply,
+            } => self.open_commits(session, answers, reply),
+            Request::Call {
+                session,
+                stream,
+                call,
+            } => self.call(session, stream, call),
+            Request::CloseCommits { session, stream } => {
+                if self.streams.get(&session).is_some_and(|s| s.id == stream) {
+                    self.streams.remove(&session);
+                }
+            }
+            Request::Locate(request, reply) => {
+                let found = self.state.locate(&request);
+                self.answer(reply, Ok(found));
+            }
+            Request::Offsets(request, reply) => {
+                let found = self.state.offsets(&request);
+                self.answer(reply, Ok(found));
+            }
+            Request::Barrier(reply) => {
+                let position: (LeaderTerm, JournalSeq) = (self.term, self.shown_seq());
+                self.answer(reply, Ok(position));
+            }
+            Request::OpenWatch(session, reply) => self.open_watch(session, reply),
+            Request::Interest(watcher, change) => self.interest(watcher, change),
+            Request::CloseWatch(watcher) => self.hub.close(watcher),
+            Request::Kafka(call, reply) => self.kafka(*call, reply),
+        }
+    }
+
+    /// Lets an answer leave with this group.
+    fn answer<T: Send + 'static>(&mut self, to: Reply<T>, value: Result<T, MetadataError>) {
+        self.group.departures.push(Departure::reply(to, value));
+    }
+
+    fn register(&mut self, request: &RegisterRequest, reply: Reply<Registration>) {
+        let registered = decide::register(&self.state, request).map(|decided| {
+            let (registration, holds) = self.accept(decided);
+            self.heard
+                .insert(registration.session, registration.upload_epoch);
+            self.settle(holds);
+            registration
+        });
+        self.answer(reply, registered);
+    }
+
+    fn open_commits(
+        &mut self,
+        session: SessionId,
+        answers: Answers,
+        reply: Reply<OpenedCommits>,
+    ) {
+        if self.state.session(session).is_none() {
+            return self.answer(reply, Err(MetadataError::UnknownSession { session }));
+        }
+        self.hear(session);
+        self.next_stream += 1;
+        let id = StreamId(self.next_stream);
+        let broken = CancellationToken::new();
+        let stream = Stream {
+            id,
+            answers,
+            _broken: broken.clone().drop_guard(),
+        };
+        // an earlier stream breaks here
+        self.streams.insert(session, stream);
+        self.answer(reply, Ok(OpenedCommits { stream: id, broken }));
+    }
+
+    fn hear(&mut self, session: SessionId) {
+        let epoch = self.state.upload_epoch();
+        self.heard.insert(session, epoch);
+    }
+
+    fn call(&mut self, session: SessionId, id: StreamId, call: CommitCall) {
+        let Some(stream) = self.streams.get(&session).filter(|s| s.id == id) else {
+            return;
+        };
+        let answers = stream.answers.clone();
+        self.hear(session);
+        match call {
+            CommitCall::Commit(commit) => self.commit(session, id, answers, &commit),
+            CommitCall::ReleaseHolds(batches) => {
+                let batches: Vec<_> = batches.into_iter().map(|b| (session, b)).collect();
+                let decided = decide::release_holds(&self.state, &self.wall_clock(), &batches);
+                let ((), holds) = self.accept(decided);
+                self.settle(holds);
+            }
+        }
+    }
+
+    fn commit(&mut self, session: SessionId, stream: StreamId, to: Answers, commit: &Commit) {
+        self.group.batches += commit.runs.iter().map(|r| r.batches.len()).sum::<usize>();
+        let decided = decide::commit(&self.state, &self.wall_clock(), session, commit);
+        let item = match decided {
+            Ok(decided) => {
+                let (outcomes, holds) = self.accept(decided);
+                let held = outcomes.iter().filter(|(_, o)| *o == BatchOutcome::Held);
+                let held = held.map(|(batch, _)| (session, *batch)).collect();
+                let now = self.now();
+                self.timers.hold(now, held);
+                let answer = CommitAnswer {
+                    number: commit.number,
+                    outcomes,
+                };
+                (Ok(answer), holds)
+            }
+            Err(error) => {
+                tracing::warn!(%session, %error, "a commit was not taken");
+                // after an error nothing more comes: what is in the queue is not looked at
+                self.streams.remove(&session);
+                (Err(MetadataError::from(error)), Vec::new())
+            }
+        };
+        let (item, holds): (_, Vec<HoldOutcome>) = item;
+        self.group.departures.push(Departure::Commit {
+            session,
+            stream,
+            to,
+            item,
+        });
+        self.settle(holds);
+    }
+
+    fn open_watch(&mut self, session: SessionId, reply: Reply<OpenedWatch>) {
+        let known = self.state.sessions().find(|(id, ..)| *id == session);
+        let Some((_, slot, address)) = known else {
+            return self.answer(reply, Err(MetadataError::UnknownSession { session }));
+        };
+        let agent = AgentView {
+            slot,
+            address: address.clone(),
+        };
+        self.hear(session);
+        self.group.new_watchers.push(NewWatcher {
+            session,
+            agent,
+            reply,
+        });
+    }
+
+    fn interest(&mut self, watcher: WatcherId, change: InterestChange) {
+        match change {
+            InterestChange::Remove { partition } => self.hub.remove_interest(watcher, partition),
+            InterestChange::Add { partition, from } => {
+                let (complete_from, extents) = tail_from(&self.state, partition, from);
+                let begin = self.end_of(partition).unwrap_or(from);
+                if self.hub.add_interest(watcher, partition, begin) {
+                    self.group.acknowledgements.push(Acknowledgement {
+                        watcher,
+                        partition,
+                        complete_from,
+                        extents,
+                    });
+                }
+            }
+        }
+    }
+
+    fn end_of(&self, partition: PartitionId) -> Option<aquifer_format::ids::Offset> {
+        let watermarks = self.state.watermarks(partition)?;
+        Some(watermarks.high_watermark)
+    }
+
+    fn kafka(&mut self, call: KafkaCall, reply: Reply<Bytes>) {
+        let version = pinned_version(call.api);
+        let answered = match call.api {
+            LeaderApi::CreateTopics => decode::<CreateTopicsRequest>(call.body, version)
+                .map(|r| decide::create_topics(&self.state, &*self.ports.rand, &r))
+                .and_then(|decided| self.carry_out(decided, version)),
+            LeaderApi::DeleteTopics => decode::<DeleteTopicsRequest>(call.body, version)
+                .map(|r| decide::delete_topics(&self.state, &self.wall_clock(), &r))
+                .and_then(|decided| self.carry_out(decided, version)),
+            LeaderApi::InitProducerId => decode::<InitProducerIdRequest>(call.body, version)
+                .map(|r| decide::init_producer_id(&self.state, &r))
+                .and_then(|decided| self.carry_out(decided, version)),
+        };
+        self.answer(reply, answered);
+    }
+
+    fn carry_out<T: Encodable>(
+        &mut self,
+        decided: Decided<T>,
+        version: i16,
+    ) -> Result<Bytes, MetadataError> {
+        // encoded first: what cannot be answered does not happen
+        let bytes = encode(&decided.reply, version)?;
+        let (_, holds) = self.accept(decided);
+        self.settle(holds);
+        Ok(bytes)
+    }
+}
+
+fn decode<T: Decodable>(mut body: Bytes, version: i16) -> Result<T, MetadataError> {
+    T::decode(&mut body, version).map_err(|error| MetadataError::Refused {
+        reason: format!("the body is not a request of version {version}: {error}"),
+    })
+}
+
+fn encode(body: &impl Encodable, version: i16) -> Result<Bytes, MetadataError> {
+    let mut bytes = BytesMut::new();
+    let encoded = body.encode(&mut bytes, version);
+    encoded.map_err(|error| MetadataError::Refused {
+        reason: format!("the response does not fit version {version}: {error}"),
+    })?;
+    Ok(bytes.freeze())
+}

@@ -1,0 +1,113 @@
+//! What the sequencer does when time has passed.
+
+use std::{collections::VecDeque, time::Duration};
+
+use aquifer_format::{
+    ids::{SessionId, UploadEpoch},
+    limits::{HOLD_MS_MAX, SESSION_IDLE_EPOCHS_MAX},
+};
+use aquifer_metadata_api::commit::BatchRef;
+use aquifer_store::Monotonic;
+
+use super::Sequencer;
+use crate::state::decide::{self, Now};
+
+/// Length of an upload epoch.
+pub(crate) const UPLOAD_EPOCH: Duration = Duration::from_secs(60);
+
+/// Due times.
+#[derive(Debug)]
+pub(super) struct Timers {
+    /// In order of time: every hold lasts as long.
+    holds: VecDeque<(Monotonic, Vec<(SessionId, BatchRef)>)>,
+    epoch: Monotonic,
+}
+
+impl Timers {
+    pub(super) fn new(now: Monotonic) -> Self {
+        Self {
+            holds: VecDeque::new(),
+            epoch: now.plus(UPLOAD_EPOCH),
+        }
+    }
+
+    /// Batches that are held from now on.
+    pub(super) fn hold(&mut self, now: Monotonic, batches: Vec<(SessionId, BatchRef)>) {
+        if !batches.is_empty() {
+            let due = now.plus(Duration::from_millis(HOLD_MS_MAX));
+            self.holds.push_back((due, batches));
+        }
+    }
+
+    /// The first due time, `other` included.
+    pub(super) fn next(&self, other: Monotonic) -> Monotonic {
+        let hold = self.holds.front().map_or(other, |(due, _)| *due);
+        hold.min(other).min(self.epoch)
+    }
+
+    fn due_holds(&mut self, now: Monotonic) -> Vec<(SessionId, BatchRef)> {
+        let mut due = Vec::new();
+        while self.holds.front().is_some_and(|(at, _)| *at <= now) {
+            let (_, batches) = self.holds.pop_front().expect("looked at just above");
+            due.extend(batches);
+        }
+        due
+    }
+}
+
+impl Sequencer {
+    pub(super) fn wall_clock(&self) -> Now {
+        Now {
+            unix_millis: self.ports.clock.unix_millis(),
+        }
+    }
+
+    pub(super) fn tick(&mut self) {
+        let now = self.now();
+        let mut due = self.timers.due_holds(now);
+        due.retain(|(session, batch)| self.state.is_held(*session, *batch));
+        if !due.is_empty() {
+            metrics::counter!("aquifer_metadata_holds_expired_total")
+                .increment(u64::try_from(due.len()).unwrap_or(0));
+            let decided = decide::release_holds(&self.state, &self.wall_clock(), &due);
+            let ((), holds) = self.accept(decided);
+            self.settle(holds);
+        }
+        if self.timers.epoch <= now {
+            self.timers.epoch = now.plus(UPLOAD_EPOCH);
+            self.advance_upload_epoch();
+        }
+    }
+
+    fn advance_upload_epoch(&mut self) {
+        let advanced = decide::advance_upload_epoch(&self.state);
+        self.apply(vec![advanced]);
+        let epoch = self.state.upload_epoch();
+        for session in self.silent_sessions(epoch) {
+            tracing::info!(%session, "a commit session was silent for {SESSION_IDLE_EPOCHS_MAX} minutes and ends");
+            let decided = decide::end_session(&self.state, &self.wall_clock(), session);
+            let ((), holds) = self.accept(decided);
+            self.settle(holds);
+            self.heard.remove(&session);
+            self.streams.remove(&session);
+            self.hub.close_session(session);
+        }
+        let expired = decide::expire_producers(&self.state);
+        self.apply(expired);
+    }
+
+    /// Sessions that are silent for too long. One that has a stream or a watch open is not silent.
+    fn silent_sessions(&mut self, epoch: UploadEpoch) -> Vec<SessionId> {
+        let mut silent = Vec::new();
+        for (session, ..) in self.state.sessions() {
+            let present = self.streams.contains_key(&session) || self.hub.watches(session);
+            let last = self.heard.entry(session).or_insert(epoch);
+            if present {
+                *last = epoch;
+            } else if last.0.saturating_add(SESSION_IDLE_EPOCHS_MAX) <= epoch.0 {
+                silent.push(session);
+            }
+        }
+        silent
+    }
+}
