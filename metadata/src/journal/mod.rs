@@ -9,9 +9,34 @@ use std::{fmt::Debug, time::Duration};
 use aquifer_format::ids::{JournalSeq, LeaderTerm};
 use async_trait::async_trait;
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+mod chain;
+pub mod conformance;
+pub mod memory;
+pub mod postgres;
+mod schema;
+pub mod sqlite;
+mod sqlstate;
 
 /// Hash of a row: SHA-256 over the predecessor's hash, term, seq and bytes.
 pub type RowHash = [u8; 32];
+
+/// What the first row names as its predecessor's hash.
+pub const NO_ROW: RowHash = [0; 32];
+
+/// The hash of the row (`term`, `seq`, `bytes`) that follows the row whose hash is `previous`.
+///
+/// Everything before `bytes` has a fixed length, so no two rows share an input.
+#[must_use]
+pub fn row_hash(previous: &RowHash, term: LeaderTerm, seq: JournalSeq, bytes: &[u8]) -> RowHash {
+    let mut hasher = Sha256::new();
+    hasher.update(previous);
+    hasher.update(term.0.to_be_bytes());
+    hasher.update(seq.0.to_be_bytes());
+    hasher.update(bytes);
+    hasher.finalize().into()
+}
 
 /// One row of the journal: what one group commit wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +51,20 @@ pub struct Row {
     pub hash: RowHash,
     /// Encoded events.
     pub bytes: Bytes,
+}
+
+impl Row {
+    /// The row that follows (`seq` - 1, `previous`), with its hash.
+    #[must_use]
+    pub fn new(term: LeaderTerm, seq: JournalSeq, previous: RowHash, bytes: Bytes) -> Self {
+        Self {
+            term,
+            seq,
+            previous,
+            hash: row_hash(&previous, term, seq, &bytes),
+            bytes,
+        }
+    }
 }
 
 /// What became of an append whose outcome is known.
@@ -128,8 +167,13 @@ pub enum JournalError {
 /// its effect unknown.
 #[async_trait]
 pub trait Journal: Send + Sync + Debug + 'static {
-    /// Takes the lease if it is free or ran out, or renews it if `term` holds it (`term` = None takes).
-    /// A take-over raises the fence in the same transaction.
+    /// With `term` = None: takes the lease if it is free or ran out, and raises the fence in the same
+    /// transaction. A `holder` that has it already takes it anew, with a higher term: so the same call
+    /// may be done again after [`JournalError::InDoubt`]. Names are therefore unique among the processes
+    /// that share a journal.
+    ///
+    /// With `Some(term)`: renews it, if nobody took it since `term` did (even if it ran out meanwhile);
+    /// never takes it. Otherwise `HeldBy` shows the last holder, whose lease may have run out.
     async fn lease(
         &self,
         term: Option<LeaderTerm>,
@@ -142,7 +186,8 @@ pub trait Journal: Send + Sync + Debug + 'static {
     async fn release(&self, term: LeaderTerm) -> Result<(), JournalError>;
 
     /// Appends `row` if the fence is `row.term` and the row before it is the tail. Doing the same call
-    /// again after [`JournalError::InDoubt`] is safe and tells what happened.
+    /// again after [`JournalError::InDoubt`] is safe and tells what happened. (An `Unavailable` says
+    /// nothing of the earlier tries of a row that is in doubt.)
     async fn append(&self, row: &Row) -> Result<Appended, JournalError>;
 
     /// Up to `limit` rows from `from` on, in order and without a gap.
@@ -150,7 +195,8 @@ pub trait Journal: Send + Sync + Debug + 'static {
 
     /// Writes and removes pages, and notes that the pages together now reflect everything up to `through`;
     /// all or nothing, and only while the fence is `term`. Rows up to `through` may then be trimmed
-    /// (the newest row never is). `Ok(false)` = deposed.
+    /// (the newest row never is). A page that is there with a higher seq stays, and the noted position
+    /// never goes back. `Ok(false)` = deposed.
     async fn put_pages(
         &self,
         term: LeaderTerm,

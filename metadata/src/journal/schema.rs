@@ -1,0 +1,73 @@
+//! Schema versions of the databases: numbered migrations, applied at each start.
+
+use sqlx::{
+    SqlSafeStr,
+    migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator},
+};
+
+use super::JournalError;
+
+/// A numbered change of the schema. Once shipped it never changes; new ones are appended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    version: i64,
+    description: &'static str,
+    sql: &'static str,
+}
+
+/// Steps of the Postgres schema.
+pub(super) const POSTGRES: &[Step] = &[Step {
+    version: 1,
+    description: "journal",
+    sql: include_str!("../../migrations/postgres/0001_journal.sql"),
+}];
+
+/// Steps of the SQLite schema.
+pub(super) const SQLITE: &[Step] = &[Step {
+    version: 1,
+    description: "journal",
+    sql: include_str!("../../migrations/sqlite/0001_journal.sql"),
+}];
+
+/// Brings the database of `connection` to the newest of `steps`.
+///
+/// # Errors
+/// `Unusable` if the database is of a newer version, or of one that this program never had; else what
+/// `on_error` makes of the database's error.
+pub(super) async fn migrate<C: Migrate>(
+    connection: &mut C,
+    steps: &[Step],
+    on_error: impl Fn(&sqlx::Error) -> JournalError,
+) -> Result<(), JournalError> {
+    let migrations = steps.iter().map(|step| {
+        Migration::new(
+            step.version,
+            step.description.into(),
+            MigrationType::Simple,
+            step.sql.into_sql_str(),
+            false,
+        )
+    });
+    let newest = steps.last().map_or(0, |step| step.version);
+    let outcome = Migrator::with_migrations(migrations.collect())
+        .run_direct(None, connection, false)
+        .await;
+    let unusable = |reason: String| Err(JournalError::Unusable { reason });
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(MigrateError::VersionMissing(version)) => unusable(format!(
+            "the database has schema version {version}, and this program knows versions up to \
+             {newest}: run the newer program that wrote it"
+        )),
+        Err(MigrateError::VersionMismatch(version)) => unusable(format!(
+            "the database's schema version {version} was made by another program, or by an \
+             unreleased build: use another database"
+        )),
+        Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+            Err(on_error(&error))
+        }
+        Err(error) => unusable(format!(
+            "the database's schema cannot be brought up to date: {error}"
+        )),
+    }
+}
