@@ -1,2 +1,62 @@
-//! The aquifer binary.
-fn main() {}
+//! The aquifer binary: settings, the composition of the crates into processes, and the operator's
+//! commands.
+
+mod address;
+mod arguments;
+mod bucket_marker;
+mod client;
+mod compose;
+mod consume;
+mod data_folder;
+mod dev;
+mod http;
+mod instant;
+mod logging;
+mod produce;
+mod progress;
+mod record_format;
+mod settings;
+mod start_position;
+mod topic;
+mod units;
+
+use std::process::ExitCode;
+
+use arguments::Command;
+
+// Many threads allocate and free buffers of each other here, which is where the system's allocator is
+// slow and keeps memory.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = match settings::from_process() {
+        Ok(arguments) => arguments,
+        Err(error) => return error.report(),
+    };
+    let done = match arguments.command {
+        Command::Dev(dev) => {
+            logging::start(arguments.log.as_deref().unwrap_or("info"));
+            dev::run(&dev)
+        }
+        command => {
+            logging::start(arguments.log.as_deref().unwrap_or("warn"));
+            match command {
+                Command::Topic(topic) => topic::run(&topic),
+                Command::Produce(produce) => produce::run(&produce),
+                Command::Consume(consume) => consume::run(&consume),
+                Command::Dev(_) => unreachable!("handled above"),
+            }
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line, whatever libraries put into their texts.
+            let text = format!("{error:#}");
+            let words: Vec<&str> = text.split_whitespace().collect();
+            eprintln!("aquifer: {}", words.join(" "));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The composition of `aquifer dev`: which implementation stands behind which port. This is the one
+//! place that knows all of them.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use aquifer_agent::{
+    broker::Broker, produce::ProduceSettings, produce::settings::FlushSettings,
+    settings::AgentSettings,
+};
+use aquifer_metadata::{
+    Leader, LeaderSettings,
+    journal::{Journal, sqlite::SqliteJournal},
+};
+use aquifer_metadata_api::register::AgentAddress;
+use aquifer_store::{ObjectStore, Ports, location::Wrapping};
+
+use crate::{
+    arguments::{BlockCompression, Dev, Tuning},
+    bucket_marker::Marker,
+    data_folder::DataFolder,
+};
+
+/// How long the end of the metadata service may take.
+const LEADER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Everything that runs in one process.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) leader: Leader,
+    journal: Arc<SqliteJournal>,
+}
+
+impl Process {
+    /// Opens journal and bucket, leads the metadata service, and starts an agent that clients will reach
+    /// at `address`. Returns once it can serve.
+    pub(crate) async fn start(
+        ports: &Ports,
+        data: &DataFolder,
+        address: AgentAddress,
+        dev: &Dev,
+    ) -> Result<Self> {
+        let path = data.journal();
+        let journal = SqliteJournal::open(&path, Arc::clone(&ports.clock)).await?;
+        let journal = Arc::new(journal);
+        let url = format!("file://{}", data.bucket().display());
+        let store = aquifer_store::open(&url, ports, Wrapping::default()).await?;
+        let marker = Marker::read(&*store).await?;
+        if let Some(marker) = &marker
+            && is_empty(&*journal).await?
+        {
+            marker.refuse_without_cluster(&*store, &path.display().to_string())?;
+        }
+        let leader = Leader::start(
+            Arc::clone(&journal) as Arc<dyn Journal>,
+            ports.clone(),
+            LeaderSettings::default(),
+        )
+        .await?;
+        if let Some(marker) = &marker {
+            marker.check(leader.cluster(), &*store)?;
+        }
+        let broker = start_broker(ports, &leader, &store, address, dev).await?;
+        Marker::new(leader.cluster(), broker.session.registration().incarnation)
+            .write(leader.cluster(), &*store)
+            .await?;
+        Ok(Self {
+            broker,
+            leader,
+            journal,
+        })
+    }
+
+    /// Finishes what was accepted and stops, in this order: the agent, the metadata service, the journal.
+    pub(crate) async fn stop(&self) -> Result<()> {
+        self.broker.drain().await;
+        self.leader.stop(LEADER_PATIENCE).await;
+        self.journal.close().await?;
+        Ok(())
+    }
+}
+
+/// Whether no cluster was ever begun in this journal.
+async fn is_empty(journal: &dyn Journal) -> Result<bool> {
+    let loaded = journal.load().await?;
+    Ok(loaded.tail.is_none() && loaded.pages.is_empty())
+}
+
+async fn start_broker(
+    ports: &Ports,
+    leader: &Leader,
+    store: &Arc<dyn ObjectStore>,
+    address: AgentAddress,
+    dev: &Dev,
+) -> Result<Arc<Broker>> {
+    let settings = agent_settings(address, dev, store.priced_per_request())?;
+    let starting = Broker::start(
+        settings,
+        ports.clone(),
+        leader.metadata(),
+        Arc::clone(store),
+    );
+    // An agent waits for metadata as long as it takes; here it is in the same process.
+    tokio::select! {
+        biased;
+        reason = leader.stopped() => bail!("{reason}"),
+        broker = starting => broker.context("the agent cannot start"),
+    }
+}
+
+fn agent_settings(address: AgentAddress, dev: &Dev, priced: bool) -> Result<AgentSettings> {
+    let tuning = &dev.tuning;
+    let mut settings = AgentSettings::new(address);
+    settings.auto_create_topics = dev.auto_create_topics;
+    settings.connections.connections_max = tuning.connections_max;
+    settings.connections.idle_max = tuning.idle_max.0;
+    settings.connections.drain_max = tuning.drain_max.0;
+    settings.fetch.cache.bytes_max = tuning.cache_memory.0;
+    settings.produce = produce_settings(tuning, priced)?;
+    Ok(settings)
+}
+
+fn produce_settings(tuning: &Tuning, priced: bool) -> Result<ProduceSettings> {
+    let mut flush = if priced {
+        FlushSettings::priced()
+    } else {
+        FlushSettings::unpriced()
+    };
+    if tuning.flush_bytes.0 == 0 {
+        bail!("--flush-bytes must be more than 0");
+    }
+    flush.bytes_max = tuning.flush_bytes.0;
+    flush.bytes_soft = flush.bytes_soft.min(flush.bytes_max);
+    if let Some(interval) = tuning.flush_interval {
+        flush.interval_max = interval.0;
+        flush.interval_min = flush.interval_min.min(interval.0);
+        flush.quiet = flush.quiet.min(interval.0);
+    }
+    Ok(ProduceSettings {
+        flush: Some(flush),
+        bytes_in_flight_max: u32::try_from(tuning.produce_memory.0)
+            .context("--produce-memory is less than 4GiB")?,
+        block_compression_level: match tuning.block_compression {
+            BlockCompression::Zstd => Some(1),
+            BlockCompression::None => None,
+        },
+        ..ProduceSettings::default()
+    })
+}
