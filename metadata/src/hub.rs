@@ -56,7 +56,9 @@ impl WatcherQueue {
     /// A frame was handed over.
     pub(crate) fn leave(&self, frame: &Frame) {
         self.0.frames.fetch_sub(1, Ordering::Relaxed);
-        self.0.bytes.fetch_sub(frame_bytes(frame), Ordering::Relaxed);
+        self.0
+            .bytes
+            .fetch_sub(frame_bytes(frame), Ordering::Relaxed);
     }
 }
 
@@ -234,7 +236,8 @@ impl Hub {
         let mut cut = Vec::new();
         for (id, watcher) in &self.watchers {
             let common = publication.common.as_ref();
-            let mut kept = common.is_none_or(|common| watcher.push(Frame::Common(Arc::clone(common))));
+            let mut kept =
+                common.is_none_or(|common| watcher.push(Frame::Common(Arc::clone(common))));
             if let Some(mut frame) = extents.remove(id) {
                 frame.seq = publication.seq;
                 kept = kept && watcher.push(Frame::Extents(frame));

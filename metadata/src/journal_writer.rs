@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use aquifer_format::ids::{JournalSeq, LeaderTerm};
-use aquifer_store::{Ports, Monotonic};
+use aquifer_store::{Monotonic, Ports};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -74,7 +74,9 @@ async fn append(ports: &Ports, journal: &dyn Journal, row: &Row) -> Written {
                 note_durable(ports, started, row, tries);
                 return Written::Durable(row.seq);
             }
-            Some(Ok(Appended::Deposed { by })) => return Written::Stop(StopReason::Deposed { by: Some(by) }),
+            Some(Ok(Appended::Deposed { by })) => {
+                return Written::Stop(StopReason::Deposed { by: Some(by) });
+            }
             Some(Ok(Appended::LostRows { seen })) => {
                 return Written::Stop(StopReason::LostRows { seen });
             }

@@ -81,7 +81,9 @@ pub enum StopReason {
         by: Option<LeaderTerm>,
     },
     /// The database went back in time.
-    #[error("the metadata journal lost rows ({seen}); nobody may serve from it until an operator has looked")]
+    #[error(
+        "the metadata journal lost rows ({seen}); nobody may serve from it until an operator has looked"
+    )]
     LostRows {
         /// What was seen.
         seen: String,

@@ -195,7 +195,11 @@ impl Writer {
 
     pub(crate) async fn send(&self, commit: Commit) {
         let call = CommitCall::Commit(commit);
-        self.channel.calls.send(call).await.expect("the stream is open");
+        self.channel
+            .calls
+            .send(call)
+            .await
+            .expect("the stream is open");
     }
 
     pub(crate) async fn answer(&mut self) -> CommitAnswer {

@@ -79,12 +79,7 @@ impl Sequencer {
         self.answer(reply, registered);
     }
 
-    fn open_commits(
-        &mut self,
-        session: SessionId,
-        answers: Answers,
-        reply: Reply<OpenedCommits>,
-    ) {
+    fn open_commits(&mut self, session: SessionId, answers: Answers, reply: Reply<OpenedCommits>) {
         if self.state.session(session).is_none() {
             return self.answer(reply, Err(MetadataError::UnknownSession { session }));
         }

@@ -151,10 +151,7 @@ pub(crate) enum Departure {
 }
 
 impl Departure {
-    pub(crate) fn reply<T: Send + 'static>(
-        to: Reply<T>,
-        value: Result<T, MetadataError>,
-    ) -> Self {
+    pub(crate) fn reply<T: Send + 'static>(to: Reply<T>, value: Result<T, MetadataError>) -> Self {
         Self::Reply(Box::new(Answer { to, value }))
     }
 }

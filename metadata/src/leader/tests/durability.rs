@@ -74,7 +74,11 @@ async fn a_row_in_doubt_is_tried_until_its_fate_is_known() {
         vec![Fault::InDoubtAfterEffect],
         vec![Fault::InDoubtBeforeEffect, Fault::Unavailable],
         vec![Fault::Hang],
-        vec![Fault::Unavailable, Fault::InDoubtAfterEffect, Fault::Unavailable],
+        vec![
+            Fault::Unavailable,
+            Fault::InDoubtAfterEffect,
+            Fault::Unavailable,
+        ],
     ] {
         let world = World::new().await;
         let topic = world.topic("orders", 1).await;

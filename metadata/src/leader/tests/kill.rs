@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use aquifer_format::ids::{JournalSeq, LeaderTerm, PartitionId};
 use aquifer_metadata_api::commit::{BatchOutcome, BatchRef, Commit};
-use aquifer_store::{Ports, Rand};
+use aquifer_store::Ports;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
@@ -142,7 +142,9 @@ async fn what_was_answered_survives_a_kill_at_any_moment() {
             let random = ports.rand.next_u64() >> 1;
             traffic(&mut writer, &mut open, &mut answered, &partitions, random).await;
             // long pauses let the page writer come to its turn
-            world.sleep([0, 1, 2, 5, 20, 4_000][usize::try_from(random % 6).unwrap_or(0)]).await;
+            world
+                .sleep([0, 1, 2, 5, 20, 9_000][usize::try_from(random % 6).unwrap_or(0)])
+                .await;
         }
         world = world.restart().await;
         check_recovery(&journal).await;
@@ -170,12 +172,21 @@ async fn what_was_answered_survives_a_kill_at_any_moment() {
 
 /// What the pages and the rows after them give is what all rows give.
 async fn check_recovery(journal: &Recorder) {
-    let recovered = recover(journal, Budgets::default()).await.expect("recovers");
+    let recovered = recover(journal, Budgets::default())
+        .await
+        .expect("recovers");
     let rows = {
         let mut rows = journal.rows.lock().clone();
         // a row whose answer was lost with its leader is known only to the journal
         let known = rows.last().map_or(JournalSeq(0), |row| row.seq);
-        rows.extend(journal.inner.switches().rows().into_iter().filter(|row| row.seq > known));
+        rows.extend(
+            journal
+                .inner
+                .switches()
+                .rows()
+                .into_iter()
+                .filter(|row| row.seq > known),
+        );
         *journal.rows.lock() = rows.clone();
         rows
     };
