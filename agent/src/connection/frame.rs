@@ -20,7 +20,9 @@ use crate::{
     guard::HeaderStart,
 };
 
-/// Buffer of a connection that waits for a request: most requests other than Produce fit.
+/// Buffer of a connection that waits for its first request: an ApiVersions request fits.
+const WAITING_BYTES_FIRST: usize = 128;
+/// Buffer of a connection that waits for a later request: most requests other than Produce fit.
 const WAITING_BYTES: usize = 512;
 /// Least growth of the buffer of a frame that does not fit, before the first valid request.
 const GROWTH_BYTES_FIRST: usize = 4 * 1024;
@@ -164,6 +166,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Makes room for at least one more byte: at most as much again as has arrived.
     async fn make_room(&mut self, front: &Front, ports: &Ports) -> Result<(), ReadError> {
         let room = match *front {
+            Front::Unknown if self.first => WAITING_BYTES_FIRST,
             Front::Unknown => WAITING_BYTES,
             Front::Length(length) => {
                 let missing = PREFIX_BYTES + length - self.buffer.len();

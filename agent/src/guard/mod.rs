@@ -4,12 +4,11 @@
 //! The protocol crate reserves memory by the array counts that it reads, so a request of five bytes
 //! can ask for 154 GB and abort the process. [`shapes`] describes every request that is served, by API
 //! key and version, in a notation of our own; [`walk`] follows such a description over a frame without
-//! allocating. What it accepts has exactly the elements that it announces and ends where the frame
-//! ends.
+//! allocating. What it accepts has exactly the elements that it announces.
 //!
-//! Stricter than Kafka in these points, none of which a client uses: no bytes may follow the body, a
-//! tag that the version does not know may not use the number of one that a later version knows, a
-//! frame has at most [`aquifer_format::limits::REQUEST_ELEMENTS_MAX`] array elements and unknown tags.
+//! Stricter than Kafka in these points, none of which a client uses: a tag that the version does not
+//! know may not use the number of one that a later version knows, a frame has at most
+//! [`aquifer_format::limits::REQUEST_ELEMENTS_MAX`] array elements and unknown tags.
 
 mod header;
 pub mod shapes;
@@ -81,12 +80,15 @@ pub enum GuardError {
     ClientId,
 }
 
-/// Checks a whole frame (without its length prefix): header and body.
+/// Checks a whole frame (without its length prefix): header and body. Bytes after the body are left
+/// alone, as Kafka does: librdkafka 2.12 sends three after a Metadata request for all topics.
 ///
 /// # Errors
 /// What is wrong with it; the connection is then closed.
 pub fn check<'a>(frame: &'a [u8], shape: &Shape, version: i16) -> Result<Header<'a>, GuardError> {
     let header = Header::read(frame, shape.is_flexible(version))?;
-    walk_body(&frame[header.body_at..], shape, version)?;
-    Ok(header)
+    match walk_body(&frame[header.body_at..], shape, version) {
+        Ok(()) | Err(GuardError::Trailing { .. }) => Ok(header),
+        Err(error) => Err(error),
+    }
 }

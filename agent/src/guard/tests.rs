@@ -605,3 +605,17 @@ fn tags_that_the_decoder_knows_must_have_their_size() {
         Err(GuardError::Tag { tag: 0 })
     );
 }
+
+#[test]
+fn regression_bytes_after_the_body_are_left_alone() {
+    // What librdkafka 2.12.1 sends for `topic list`: header, body, three bytes more.
+    let mut frame = vec![0, 3, 0, 13, 0, 0, 0, 3, 0, 11];
+    frame.extend_from_slice(b"aquifer-cli\0");
+    frame.extend_from_slice(&[0; 7]);
+    let metadata = find(wire_key(ApiKey::Metadata)).expect("it is served");
+    assert_eq!(
+        walk_body(&frame[22..], metadata.shape, 13),
+        Err(GuardError::Trailing { bytes: 3 })
+    );
+    assert!(check(&frame, metadata.shape, 13).is_ok());
+}
