@@ -7,6 +7,8 @@
 mod core;
 mod kafka;
 mod log;
+mod readers;
+mod sessions;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use aquifer_format::ids::SessionId;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
-use super::core::{Core, Delayed};
+use super::{core::Core, sessions::Delayed};
 use crate::{
     commit::{CommitAnswer, CommitCall},
     error::MetadataError,
