@@ -7,7 +7,7 @@ use aquifer_metadata_api::{
     Metadata, MetadataError,
     register::{RegisterRequest, Registration},
 };
-use aquifer_store::Ports;
+use aquifer_store::{Monotonic, Ports};
 use tokio::sync::{mpsc, watch};
 
 /// Pause after the first failed registration; doubles up to [`BACK_OFF_MAX`].
@@ -73,6 +73,7 @@ async fn follow(
     current: watch::Sender<Registration>,
     mut losses: mpsc::UnboundedReceiver<SessionId>,
 ) {
+    let mut registered_at: Option<Monotonic> = None;
     while let Some(lost) = losses.recv().await {
         let (session, slot) = {
             let now = current.borrow();
@@ -82,6 +83,10 @@ async fn follow(
             continue;
         }
         tracing::warn!(%session, "the commit session has ended; registering anew");
+        // A session that ends again and again must not become a flood of registrations.
+        if let Some(at) = registered_at {
+            ports.clock.sleep_until(at.plus(BACK_OFF_MAX)).await;
+        }
         request.previous_slot = Some(slot);
         match register(&metadata, &ports, &request).await {
             Ok(registration) => {
@@ -90,6 +95,7 @@ async fn follow(
                     slot = %registration.slot,
                     "registered anew"
                 );
+                registered_at = Some(ports.clock.now());
                 current.send_replace(registration);
             }
             Err(error) => {

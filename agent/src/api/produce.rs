@@ -211,13 +211,11 @@ impl<'a> Planner<'a> {
         (Plan { topics }, self.batches)
     }
 
+    /// Whether the view has the topic and all its partitions that are named.
     fn knows(&self, data: &TopicProduceData) -> bool {
-        let count = |topic: &Topic| {
-            data.partition_data
-                .iter()
-                .all(|partition| topic.partition(partition.index).is_some())
-        };
-        self.find(data).is_some_and(|topic| count(&topic))
+        let mut named = data.partition_data.iter().map(|partition| partition.index);
+        self.find(data)
+            .is_some_and(|topic| named.all(|index| topic.partition(index).is_some()))
     }
 
     fn find(&self, data: &TopicProduceData) -> Option<Arc<Topic>> {
@@ -403,3 +401,6 @@ fn decided(result: &BatchResult, by_id: bool) -> PartitionProduceResponse {
     let (code, text) = failure(result, by_id).expect("every other result is a failure");
     error(code, text.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,8 @@ struct Open {
     decided: Vec<Vec<bool>>,
     undecided: usize,
     numbered_at: Monotonic,
+    /// Whether the leader may have seen it.
+    sent: bool,
 }
 
 /// The session's commits.
@@ -61,6 +63,15 @@ pub(super) struct Answers {
     pub(super) outcomes: Vec<Outcome>,
     /// Set when this was the last answer to the commit: when it got its number.
     pub(super) complete: Option<Monotonic>,
+}
+
+/// Requests of a session that ended. (All batches of a request are in one commit.)
+#[derive(Debug, Default)]
+pub(super) struct EndedSession {
+    /// Their commits were sent: they may be in the log.
+    pub(super) unknown: Vec<RequestId>,
+    /// Their commits were not sent: they are not in the log and never will be.
+    pub(super) not_sent: Vec<RequestId>,
 }
 
 impl Commits {
@@ -96,6 +107,7 @@ impl Commits {
             },
             tags: upload.tags,
             numbered_at: now,
+            sent: false,
         };
         self.open.insert(self.last, open);
         self.outbox.push_back(Outgoing::Commit(self.last));
@@ -112,7 +124,8 @@ impl Commits {
             match next {
                 Outgoing::ReleaseHolds(batches) => return Some(CommitCall::ReleaseHolds(batches)),
                 Outgoing::Commit(number) => {
-                    if let Some(open) = self.open.get(&number) {
+                    if let Some(open) = self.open.get_mut(&number) {
+                        open.sent = true;
                         return Some(CommitCall::Commit(open.commit.clone()));
                     }
                 }
@@ -160,17 +173,18 @@ impl Commits {
         answers
     }
 
-    /// The session ended: numbers begin anew. Returns the requests whose outcome is unknown.
-    pub(super) fn end_session(&mut self) -> Vec<RequestId> {
-        let ended = std::mem::take(self);
-        let mut all: Vec<_> = ended
-            .open
-            .values()
-            .flat_map(|open| requests(&open.tags))
-            .collect();
-        all.sort_unstable();
-        all.dedup();
-        all
+    /// The session ended: numbers begin anew. Says what became of its requests.
+    pub(super) fn end_session(&mut self) -> EndedSession {
+        let mut ended = EndedSession::default();
+        for open in std::mem::take(self).open.into_values() {
+            let requests = requests(&open.tags);
+            if open.sent {
+                ended.unknown.extend(requests);
+            } else {
+                ended.not_sent.extend(requests);
+            }
+        }
+        ended
     }
 
     fn answered_through(&self) -> u64 {
@@ -333,9 +347,13 @@ mod tests {
     fn the_end_of_a_session_names_the_requests_and_begins_at_one() {
         let mut commits = Commits::default();
         commits.push(upload(0, 2), now());
-        assert_eq!(commits.end_session().len(), 1);
-        assert!(!commits.has_outgoing());
+        commits.pop_outgoing();
         commits.push(upload(1, 1), now());
+        commits.push(upload(2, 1), now());
+        let ended = commits.end_session();
+        assert_eq!((ended.unknown.len(), ended.not_sent.len()), (1, 2));
+        assert!(!commits.has_outgoing());
+        commits.push(upload(3, 1), now());
         assert_eq!(sent(&mut commits), [(1, 0)]);
     }
 }

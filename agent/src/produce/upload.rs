@@ -29,6 +29,9 @@ use super::{
     settings::{Compute, UploadSettings},
 };
 
+/// Below this, handing a flush to another thread and back takes about as long as building it.
+const BLOCKING_BYTES_MIN: usize = 64 * 1024;
+
 /// A run of an object that was uploaded.
 #[derive(Clone, Debug)]
 pub struct UploadedRun {
@@ -201,11 +204,14 @@ impl Uploader {
                 builder.finish()
             }
         };
+        let bytes: usize = runs.values().flatten().map(|b| b.batch.bytes.len()).sum();
         match self.compute {
-            Compute::Inline => Ok(work()?),
-            Compute::Blocking => Ok(tokio::task::spawn_blocking(work)
-                .await
-                .map_err(|_| UploadError::Stopping)??),
+            Compute::Blocking if bytes >= BLOCKING_BYTES_MIN => {
+                Ok(tokio::task::spawn_blocking(work)
+                    .await
+                    .map_err(|_| UploadError::Stopping)??)
+            }
+            Compute::Blocking | Compute::Inline => Ok(work()?),
         }
     }
 }

@@ -257,16 +257,17 @@ impl Writer {
         if registration.session == self.registration.session {
             return;
         }
-        let unknown = self.commits.end_session();
+        let ended = self.commits.end_session();
         tracing::warn!(
-            requests = unknown.len(),
+            requests = ended.unknown.len(),
             "a new commit session: closing the connections of requests whose outcome is unknown"
         );
-        for request in unknown {
+        for request in ended.unknown {
             self.requests.close(request);
         }
         self.flights.clear();
-        for request in std::mem::take(&mut self.sealed).into_values().flatten() {
+        let sealed = std::mem::take(&mut self.sealed).into_values().flatten();
+        for request in ended.not_sent.into_iter().chain(sealed) {
             self.requests.answer(request, BatchResult::NotCommitted);
         }
         self.stream.restart(registration.session);

@@ -1,0 +1,259 @@
+use aquifer_format::{
+    batch::{BatchBuilder, RecordBatch},
+    codec::Codec,
+    ids::{ProducerEpoch, ProducerId, Sequence},
+};
+use kafka_protocol::messages::{ApiKey, TransactionalId};
+
+use super::*;
+use crate::testing::{Client, broker, settings};
+
+const VERSIONS: std::ops::RangeInclusive<i16> = 3..=13;
+
+fn builder() -> BatchBuilder {
+    let mut builder = BatchBuilder::new(Codec::None);
+    builder.append(1_700_000_000_000, None, Some(b"value"), &[]);
+    builder
+}
+
+fn batch() -> RecordBatch {
+    builder().build().unwrap()
+}
+
+fn named(name: &str, id: TopicId, partitions: &[(i32, Bytes)]) -> TopicProduceData {
+    let partitions = partitions.iter().map(|(index, records)| {
+        PartitionProduceData::default()
+            .with_index(*index)
+            .with_records(Some(records.clone()))
+    });
+    TopicProduceData::default()
+        .with_name(TopicName(StrBytes::from_string(name.to_owned())))
+        .with_topic_id(id.0)
+        .with_partition_data(partitions.collect())
+}
+
+fn request(acks: i16, topics: Vec<TopicProduceData>) -> ProduceRequest {
+    ProduceRequest::default()
+        .with_acks(acks)
+        .with_timeout_ms(30_000)
+        .with_topic_data(topics)
+}
+
+/// Codes of all partitions of the first topic.
+fn codes(response: &ProduceResponse) -> Vec<i16> {
+    let partitions = &response.responses[0].partition_responses;
+    partitions.iter().map(|answer| answer.error_code).collect()
+}
+
+async fn produce(client: &mut Client, version: i16, request: &ProduceRequest) -> ProduceResponse {
+    client.call(ApiKey::Produce, version, request).await
+}
+
+#[tokio::test]
+async fn every_version_appends_and_says_where() {
+    let (broker, fake) = broker(settings()).await;
+    let topic = fake.create_topic("t", 2, &[]);
+    let mut client = Client::connect(&broker);
+    for (nth, version) in (0..).zip(VERSIONS) {
+        let topics = vec![named("t", topic, &[(0, batch().bytes), (1, batch().bytes)])];
+        let answer = produce(&mut client, version, &request(-1, topics)).await;
+        assert_eq!(codes(&answer), [0, 0], "v{version}");
+        for partition in &answer.responses[0].partition_responses {
+            assert_eq!(partition.base_offset, nth, "v{version}");
+            assert_eq!(partition.log_append_time_ms, -1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn unknown_topics_and_partitions_have_the_code_of_the_version() {
+    let (broker, fake) = broker(settings()).await;
+    let topic = fake.create_topic("t", 1, &[]);
+    let mut client = Client::connect(&broker);
+    let stranger = TopicId(uuid::Uuid::from_u128(99));
+    for (version, name, id, partition, expected) in [
+        (
+            12,
+            "nowhere",
+            stranger,
+            0,
+            ResponseError::UnknownTopicOrPartition,
+        ),
+        (12, "t", topic, 7, ResponseError::UnknownTopicOrPartition),
+        (12, "t", topic, -1, ResponseError::UnknownTopicOrPartition),
+        (13, "", stranger, 0, ResponseError::UnknownTopicId),
+        (13, "", topic, 7, ResponseError::UnknownTopicOrPartition),
+    ] {
+        let topics = vec![named(name, id, &[(partition, batch().bytes)])];
+        let answer = produce(&mut client, version, &request(-1, topics)).await;
+        assert_eq!(
+            codes(&answer),
+            [expected.code()],
+            "v{version} {name}-{partition}"
+        );
+        assert_eq!(answer.responses[0].partition_responses[0].index, partition);
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_the_view_has_not_heard_of_is_found_at_the_leader() {
+    let (broker, fake) = broker(settings()).await;
+    let mut client = Client::connect(&broker);
+    fake.set_frames_held(true);
+    let topic = fake.create_topic("new", 1, &[]);
+    let sent = client
+        .send(
+            ApiKey::Produce,
+            12,
+            &request(-1, vec![named("new", topic, &[(0, batch().bytes)])]),
+        )
+        .await;
+    broker.ports.sleep(Duration::from_millis(50)).await;
+    fake.set_frames_held(false);
+    let (received, answer): (i32, ProduceResponse) = client.receive(ApiKey::Produce, 12).await;
+    assert_eq!(received, sent);
+    assert_eq!(codes(&answer), [0]);
+}
+
+#[tokio::test]
+async fn checks_come_in_kafkas_order() {
+    let (broker, fake) = broker(settings()).await;
+    let topic = fake.create_topic("t", 3, &[("max.message.bytes", "10")]);
+    let mut client = Client::connect(&broker);
+    let good = batch().bytes;
+    let topics = || {
+        vec![named(
+            "t",
+            topic,
+            &[(9, good.clone()), (0, Bytes::new()), (1, good.clone())],
+        )]
+    };
+    let answer = produce(&mut client, 9, &request(2, topics())).await;
+    let expected = [
+        ResponseError::UnknownTopicOrPartition,
+        ResponseError::InvalidRecord,
+        ResponseError::InvalidRequiredAcks,
+    ];
+    assert_eq!(codes(&answer), expected.map(|code| code.code()));
+    let answer = produce(&mut client, 9, &request(1, topics())).await;
+    assert_eq!(codes(&answer)[2], ResponseError::MessageTooLarge.code());
+    let answer = &answer.responses[0].partition_responses[2];
+    assert_eq!((answer.base_offset, answer.log_append_time_ms), (-1, -1));
+    assert!(answer.error_message.is_some());
+}
+
+#[tokio::test]
+async fn a_bad_partition_does_not_keep_the_others_out() {
+    let (broker, fake) = broker(settings()).await;
+    let topic = fake.create_topic("t", 2, &[("cleanup.policy", "compact")]);
+    let mut client = Client::connect(&broker);
+    let mut keyed = BatchBuilder::new(Codec::None);
+    keyed.append(1_700_000_000_000, Some(b"k"), None, &[]);
+    let keyed = keyed.build().unwrap().bytes;
+    let topics = vec![named(
+        "t",
+        topic,
+        &[(0, batch().bytes), (1, keyed.clone()), (1, keyed)],
+    )];
+    let answer = produce(&mut client, 11, &request(-1, topics)).await;
+    let invalid = ResponseError::InvalidRecord.code();
+    assert_eq!(
+        codes(&answer),
+        [invalid, 0, invalid],
+        "without key, good, named twice"
+    );
+    let errors = &answer.responses[0].partition_responses[0].record_errors;
+    assert_eq!(
+        errors.iter().map(|e| e.batch_index).collect::<Vec<_>>(),
+        [0]
+    );
+}
+
+#[tokio::test]
+async fn acks_0_has_no_answer_and_an_error_closes_the_connection() {
+    let (broker, fake) = broker(settings()).await;
+    let topic = fake.create_topic("t", 1, &[]);
+    let mut client = Client::connect(&broker);
+    let good = || vec![named("t", topic, &[(0, batch().bytes)])];
+    client.send(ApiKey::Produce, 9, &request(0, good())).await;
+    let answer = produce(&mut client, 9, &request(1, good())).await;
+    assert_eq!(
+        codes(&answer),
+        [0],
+        "the first answer is that of the second request"
+    );
+    assert_eq!(answer.responses[0].partition_responses[0].base_offset, 1);
+    let bad = vec![named("t", topic, &[(5, batch().bytes)])];
+    client.send(ApiKey::Produce, 9, &request(0, bad)).await;
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn transactions_are_refused_for_the_whole_request() {
+    let (broker, fake) = broker(settings()).await;
+    let topic = fake.create_topic("t", 1, &[]);
+    let mut client = Client::connect(&broker);
+    let refused = ResponseError::TransactionalIdAuthorizationFailed.code();
+    let by_id = request(-1, vec![named("t", topic, &[(0, batch().bytes)])])
+        .with_transactional_id(Some(TransactionalId(StrBytes::from_static_str("x"))));
+    assert_eq!(codes(&produce(&mut client, 9, &by_id).await), [refused]);
+    let inside = builder()
+        .producer(ProducerId(1), ProducerEpoch(0), Sequence(0))
+        .transactional(true)
+        .build()
+        .unwrap();
+    let by_batch = request(-1, vec![named("t", topic, &[(0, inside.bytes)])]);
+    assert_eq!(codes(&produce(&mut client, 9, &by_batch).await), [refused]);
+}
+
+#[tokio::test]
+async fn a_duplicate_is_answered_with_its_first_offset() {
+    let (broker, fake) = broker(settings()).await;
+    let topic = fake.create_topic("t", 1, &[]);
+    let mut client = Client::connect(&broker);
+    let idempotent = builder()
+        .producer(ProducerId(1), ProducerEpoch(0), Sequence(0))
+        .build()
+        .unwrap()
+        .bytes;
+    for _ in 0..2 {
+        let topics = vec![named("t", topic, &[(0, idempotent.clone())])];
+        let answer = produce(&mut client, 9, &request(-1, topics)).await;
+        assert_eq!(codes(&answer), [0]);
+        assert_eq!(answer.responses[0].partition_responses[0].base_offset, 0);
+    }
+    assert_eq!(fake.watermarks(topic, 0).unwrap().high_watermark.0, 1);
+}
+
+#[tokio::test]
+async fn over_the_metadata_budget_producers_are_slowed_then_refused() {
+    let (broker, fake) = broker(settings()).await;
+    let topic = fake.create_topic("t", 1, &[]);
+    let mut client = Client::connect(&broker);
+    fake.set_throttle_produce(true);
+    fake.set_over_budget(true);
+    while !broker.view.throttle_produce() {
+        broker.ports.sleep(Duration::from_millis(1)).await;
+    }
+    let topics = vec![named("t", topic, &[(0, batch().bytes)])];
+    let answer = produce(&mut client, 9, &request(-1, topics)).await;
+    assert_eq!(codes(&answer), [ResponseError::NotEnoughReplicas.code()]);
+    assert_eq!(answer.throttle_time_ms, 500);
+}
+
+#[tokio::test]
+async fn a_stale_upload_is_answered_with_the_partitions_leader() {
+    let (broker, fake) = broker(settings()).await;
+    let topic = fake.create_topic("t", 1, &[]);
+    let mut client = Client::connect(&broker);
+    broker.view.catch_up().await.unwrap();
+    fake.set_frames_held(true);
+    fake.advance_upload_epoch(11);
+    let topics = vec![named("t", topic, &[(0, batch().bytes)])];
+    let answer = produce(&mut client, 12, &request(-1, topics)).await;
+    assert_eq!(codes(&answer), [ResponseError::NotLeaderOrFollower.code()]);
+    let leader = &answer.responses[0].partition_responses[0].current_leader;
+    assert_eq!(answer.node_endpoints.len(), 1);
+    assert_eq!(answer.node_endpoints[0].node_id, leader.leader_id);
+    assert_eq!(answer.node_endpoints[0].port, 9092);
+}
