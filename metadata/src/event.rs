@@ -19,6 +19,8 @@ use aquifer_metadata_api::{
 
 mod columns;
 mod convert;
+#[cfg(test)]
+pub(crate) mod golden;
 pub(crate) mod proto;
 mod row;
 #[cfg(test)]

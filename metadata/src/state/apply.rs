@@ -125,8 +125,7 @@ impl State {
 
     fn touch_counters(&mut self) {
         self.counters.at = self.position;
-        self.dirty
-            .mark(&mut self.counters.dirty, PageRef::Counters);
+        self.dirty.mark(&mut self.counters.dirty, PageRef::Counters);
     }
 
     fn registered(&mut self, slot: WriterSlot, session: SessionId, agent: &AgentAddress) {
@@ -148,8 +147,7 @@ impl State {
             entry.at = at;
             entry.slot = slot;
             entry.agent = agent.clone();
-            self.dirty
-                .mark(&mut entry.dirty, PageRef::Session(session));
+            self.dirty.mark(&mut entry.dirty, PageRef::Session(session));
         }
     }
 

@@ -18,6 +18,8 @@ mod hold;
 mod idempotence;
 mod init_producer_id;
 mod register;
+#[cfg(test)]
+mod tests;
 mod topic_name;
 
 pub use commit::commit;

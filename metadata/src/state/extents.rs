@@ -114,7 +114,10 @@ impl ExtentLog {
             .iter()
             .zip(extents.iter().skip(1))
             .all(|(a, b)| a.end() <= b.base_offset);
-        let after_others = self.chunks.last().is_none_or(|chunk| chunk.end() <= first.0);
+        let after_others = self
+            .chunks
+            .last()
+            .is_none_or(|chunk| chunk.end() <= first.0);
         let begins = extents.first().map(|extent| extent.base_offset);
         if begins != Some(first.0) || !in_order || !after_others {
             return Err("its extents are not in order");
@@ -190,9 +193,7 @@ impl ExtentLog {
     pub(super) fn iter_from(&self, from: i64) -> impl Iterator<Item = &Packed> + '_ {
         let chunk = self.chunks.partition_point(|chunk| chunk.end() <= from);
         let within = self.chunks.get(chunk).map_or(0, |chunk| {
-            chunk
-                .extents
-                .partition_point(|extent| extent.end() <= from)
+            chunk.extents.partition_point(|extent| extent.end() <= from)
         });
         self.chunks
             .iter()
@@ -212,7 +213,10 @@ impl ExtentLog {
 
     /// The first extent at or after `from` that has the largest timestamp.
     pub(super) fn first_with_max_timestamp(&self, from: i64) -> Option<&Packed> {
-        let max = self.iter_from(from).map(|extent| extent.max_timestamp).max()?;
+        let max = self
+            .iter_from(from)
+            .map(|extent| extent.max_timestamp)
+            .max()?;
         self.first_at_or_after(max, from)
     }
 

@@ -86,8 +86,8 @@ pub enum PageError {
 
 impl State {
     /// Pages that changed since they were last taken; from here on they count as written. They may be
-    /// encoded at any later moment: together with everything that replays after the row that was the
-    /// last one applied *now*, they are complete.
+    /// encoded at any later moment: once they are all written, replay may begin after the last row of
+    /// which *all* events were applied now.
     pub fn take_dirty(&mut self) -> Vec<PageKey> {
         let mut pages = std::mem::take(&mut self.dirty.0);
         pages.sort_unstable();
@@ -119,7 +119,8 @@ impl State {
         self.dirty.0.len()
     }
 
-    /// The page of that key as it is now; None = there is no such thing (any more), and a page that was
+    /// The page of that key as it is now, to be written once the row of the last event applied is durable
+    /// (for what is gone nothing else would say so); None = there is no such thing (any more), and a page that was
     /// written earlier is to be removed.
     #[must_use]
     pub fn encode_page(&self, key: &PageKey) -> Option<Page> {
@@ -183,10 +184,7 @@ impl State {
             PageRef::Topic(id) => Some(&mut self.topics.get_mut(&id)?.dirty),
             PageRef::Head(id) => Some(&mut self.partition_mut(id.topic, id.partition)?.dirty),
             PageRef::Extents(id, first) => {
-                let chunks = &mut self
-                    .partition_mut(id.topic, id.partition)?
-                    .extents
-                    .chunks;
+                let chunks = &mut self.partition_mut(id.topic, id.partition)?.extents.chunks;
                 let at = chunks
                     .binary_search_by_key(&first.0, |chunk| chunk.first)
                     .ok()?;

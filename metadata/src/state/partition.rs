@@ -170,7 +170,13 @@ impl Partition {
                     raw_start: decided.raw_start,
                 };
                 let summary = &decided.summary;
-                add_extent(&mut around.extents, summary, base_offset, append_time, place);
+                add_extent(
+                    &mut around.extents,
+                    summary,
+                    base_offset,
+                    append_time,
+                    place,
+                );
                 if head_is_older {
                     self.append(summary, base_offset, append_time, moment, around.usage);
                 }
@@ -213,10 +219,11 @@ impl Partition {
 
     fn hold(&mut self, id: PartitionId, hold: Hold, around: &mut Surroundings<'_>) {
         let name = (hold.session, hold.batch);
-        if around.holds.insert(name, id).is_some() {
+        if around.holds.contains_key(&name) {
             // Only in a journal that no decision wrote: the same batch held twice.
             return;
         }
+        around.holds.insert(name, id);
         around.objects.add(hold.object, 1);
         let bytes = u64::from(hold.summary.bytes);
         around.usage.hold_bytes = around.usage.hold_bytes.saturating_add(bytes);

@@ -23,7 +23,11 @@ pub(super) struct Remembered {
 impl Remembered {
     pub(super) const NO_TIME: i64 = i64::MIN;
 
-    pub(super) fn new(summary: &BatchSummary, base_offset: Offset, append_time: Option<i64>) -> Self {
+    pub(super) fn new(
+        summary: &BatchSummary,
+        base_offset: Offset,
+        append_time: Option<i64>,
+    ) -> Self {
         Self {
             base_offset: base_offset.0,
             append_time: append_time.unwrap_or(Self::NO_TIME),

@@ -34,10 +34,7 @@ impl Released {
         since: UploadEpoch,
         dirty: &mut Dirty,
     ) {
-        let bucket = self
-            .0
-            .entry((id.incarnation, id.upload_epoch))
-            .or_default();
+        let bucket = self.0.entry((id.incarnation, id.upload_epoch)).or_default();
         // Equal = this event touched the bucket before, or its page has the event: both are harmless.
         if bucket.at > at {
             return;
@@ -53,7 +50,11 @@ impl Released {
     pub(super) fn contains(&self, id: &ObjectId) -> bool {
         self.0
             .get(&(id.incarnation, id.upload_epoch))
-            .is_some_and(|bucket| bucket.objects.contains_key(&(id.writer, id.level, id.unique)))
+            .is_some_and(|bucket| {
+                bucket
+                    .objects
+                    .contains_key(&(id.writer, id.level, id.unique))
+            })
     }
 
     /// (object, bytes, released since), in order of ids.

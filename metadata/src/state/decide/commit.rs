@@ -103,10 +103,7 @@ fn check(state: &State, session: &Session, commit: &Commit) -> Result<(), Commit
         Some("the object has too many locations")
     } else if state.objects.find(object).is_some() || state.released.contains(object) {
         Some("the object was committed before")
-    } else if !commit
-        .runs
-        .is_sorted_by(|a, b| a.partition < b.partition)
-    {
+    } else if !commit.runs.is_sorted_by(|a, b| a.partition < b.partition) {
         Some("runs are not sorted by partition, or a partition has two")
     } else {
         None
@@ -122,7 +119,11 @@ fn check_run(run: &Run) -> Result<(), CommitError> {
     if run.batches.is_empty() {
         return Err(CommitError::Malformed("a run has no batch"));
     }
-    if run.position.checked_add(u64::from(run.stored_bytes)).is_none() {
+    if run
+        .position
+        .checked_add(u64::from(run.stored_bytes))
+        .is_none()
+    {
         return Err(CommitError::Malformed("a run ends beyond 2^64 bytes"));
     }
     for batch in &run.batches {
@@ -141,7 +142,9 @@ fn check_run(run: &Run) -> Result<(), CommitError> {
         }
         bytes = bytes
             .checked_add(batch.bytes)
-            .ok_or(CommitError::Malformed("a run expands to 2^32 bytes or more"))?;
+            .ok_or(CommitError::Malformed(
+                "a run expands to 2^32 bytes or more",
+            ))?;
     }
     Ok(())
 }
@@ -219,7 +222,14 @@ impl<'a> Drafting<'a> {
     fn reject_run(&mut self, index: u32, run: &Run, rejection: Rejection) {
         self.runs.push(committed_run(run, Offset(0), false));
         for (number, batch) in (0u32..).zip(&run.batches) {
-            self.push(index, number, *batch, Decision::Rejected(rejection), None, Offset(0));
+            self.push(
+                index,
+                number,
+                *batch,
+                Decision::Rejected(rejection),
+                None,
+                Offset(0),
+            );
         }
     }
 
@@ -259,7 +269,14 @@ impl<'a> Drafting<'a> {
             let pending = Pending::new(self.session, reference, normal(*batch), place);
             let last = usize::try_from(number).is_ok_and(|at| at + 1 == run.batches.len());
             let decision = self.decide_batch(&mut draft, pending, last);
-            self.push(index, number, pending.summary, decision, append_time, log_start);
+            self.push(
+                index,
+                number,
+                pending.summary,
+                decision,
+                append_time,
+                log_start,
+            );
             raw_start = raw_start.saturating_add(batch.bytes);
         }
         draft.follow_all();
@@ -286,7 +303,9 @@ impl<'a> Drafting<'a> {
             _ if self.refuse => return Decision::Rejected(Rejection::OverBudget),
             Verdict::Append => {}
             Verdict::Gap | Verdict::Unknown => {
-                let bytes = self.hold_bytes.saturating_add(u64::from(batch.summary.bytes));
+                let bytes = self
+                    .hold_bytes
+                    .saturating_add(u64::from(batch.summary.bytes));
                 let used = self.state.usage.hold_bytes.saturating_add(bytes);
                 if used <= self.state.budgets.hold_bytes
                     && draft.pending.len() < HOLDS_PER_PARTITION_MAX

@@ -25,7 +25,10 @@ use kafka_protocol::{
 };
 use uuid::Uuid;
 
-use super::{Decided, topic_name::{self, NameError}};
+use super::{
+    Decided,
+    topic_name::{self, NameError},
+};
 use crate::{
     event::{Event, TopicCreated},
     state::{budget::PARTITION_BYTES, entity::State},
@@ -200,7 +203,9 @@ fn replication_of(topic: &CreatableTopic) -> Result<i16, Refusal> {
     let text = match topic.replication_factor {
         -1 => return Ok(REPLICATION_DEFAULT),
         asked @ (1 | 3) => return Ok(asked),
-        ..=0 => "Replication factor must be larger than 0, or -1 to use the default value.".to_owned(),
+        ..=0 => {
+            "Replication factor must be larger than 0, or -1 to use the default value.".to_owned()
+        }
         asked => format!(
             "Unable to replicate the partition {asked} time(s): the bucket is the replica; use -1, 1 or 3."
         ),
@@ -223,7 +228,10 @@ fn assigned(topic: &CreatableTopic) -> Result<(u32, i16), Refusal> {
         ));
     }
     let mut indexes = BTreeSet::new();
-    let replicas = topic.assignments.first().map_or(0, |first| first.broker_ids.len());
+    let replicas = topic
+        .assignments
+        .first()
+        .map_or(0, |first| first.broker_ids.len());
     for partition in &topic.assignments {
         if !indexes.insert(partition.partition_index) {
             return Err(assignment(format!(
@@ -266,7 +274,11 @@ fn configs_of(topic: &CreatableTopic) -> Result<BTreeMap<String, String>, Refusa
     let nulls = topic.configs.iter().filter(|entry| entry.value.is_none());
     let nulls: Vec<&str> = nulls.map(|entry| entry.name.as_str()).collect();
     if !nulls.is_empty() {
-        let names: String = nulls.join(",").chars().take(CONFIG_VALUE_BYTES_MAX).collect();
+        let names: String = nulls
+            .join(",")
+            .chars()
+            .take(CONFIG_VALUE_BYTES_MAX)
+            .collect();
         return Err(invalid(format!(
             "Null value not supported for topic configs: {names}"
         )));

@@ -137,7 +137,10 @@ fn delete(
 ) -> Decided<DeleteTopicsResponse> {
     let mut holds = HoldDecisions::default();
     let mut lost: BTreeMap<ObjectIndex, u32> = BTreeMap::new();
-    for (id, topic) in doomed.iter().filter_map(|id| Some((id, state.topics.get(id)?))) {
+    for (id, topic) in doomed
+        .iter()
+        .filter_map(|id| Some((id, state.topics.get(id)?)))
+    {
         for (index, partition) in topic.indexed() {
             drop_partition(state, PartitionId::new(*id, index), &mut holds);
             for extent in partition.extents.iter() {

@@ -147,9 +147,7 @@ pub fn release_holds(state: &State, now: &Now, batches: &[(SessionId, BatchRef)]
 pub(super) fn drop_session(state: &State, session: SessionId, decisions: &mut HoldDecisions) {
     let mut partitions: Vec<PartitionId> = state
         .holds
-        .range(
-            (session, FIRST)..=(session, LAST),
-        )
+        .range((session, FIRST)..=(session, LAST))
         .map(|(_, partition)| *partition)
         .collect();
     partitions.sort_unstable();

@@ -31,8 +31,8 @@ pub fn init_producer_id(
     };
     let producer_id = state.counters.next_producer_id;
     // The last id of all is never given out: the counter could not go past it.
-    let refused = refused.or((producer_id == ProducerId(i64::MAX))
-        .then_some(ResponseError::UnknownServerError));
+    let refused = refused
+        .or((producer_id == ProducerId(i64::MAX)).then_some(ResponseError::UnknownServerError));
     let none = messages::ProducerId(-1);
     let response = InitProducerIdResponse::default()
         .with_ongoing_txn_producer_id(none)

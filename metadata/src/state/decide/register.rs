@@ -75,7 +75,12 @@ fn check(agent: &AgentAddress) -> Result<(), MetadataError> {
         Some("the zone is too long")
     } else if agent.node_ids == 0 || i32::from(agent.node_ids) > NODE_IDS_PER_SLOT {
         Some("an agent has 1 to 16 node ids")
-    } else if agent.port == 0 || agent.port.checked_add(u16::from(agent.node_ids) - 1).is_none() {
+    } else if agent.port == 0
+        || agent
+            .port
+            .checked_add(u16::from(agent.node_ids) - 1)
+            .is_none()
+    {
         Some("the ports of the node ids are not all between 1 and 65535")
     } else {
         None
@@ -95,7 +100,8 @@ fn kept_slot(state: &State, request: &RegisterRequest) -> Option<(WriterSlot, Op
         Slot::Resting { .. } => Some((slot, None)),
         Slot::Live(session) => {
             let live = state.sessions.get(session)?;
-            let same = live.agent.host == request.agent.host && live.agent.port == request.agent.port;
+            let same =
+                live.agent.host == request.agent.host && live.agent.port == request.agent.port;
             same.then_some((slot, Some(*session)))
         }
     }

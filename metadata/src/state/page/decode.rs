@@ -174,7 +174,15 @@ impl State {
             let summary = batch_from(hold.batch)?;
             let object = object_from(hold.object)?;
             let batch = ref_from(hold.reference)?;
-            holds.push((SessionId(hold.session), batch, summary, object, hold.run_position, hold.run_bytes, hold.raw_start));
+            holds.push((
+                SessionId(hold.session),
+                batch,
+                summary,
+                object,
+                hold.run_position,
+                hold.run_bytes,
+                hold.raw_start,
+            ));
         }
         if self.partition(id).is_none() {
             self.dirty.gone(PageRef::Head(id));

@@ -189,7 +189,8 @@ fn producers_to(producers: &Producers, page: &mut proto::HeadPage) {
         page.remembered
             .push(u32::try_from(producer.batches.len()).unwrap_or(u32::MAX));
         for batch in &producer.batches {
-            page.first_sequence.push(batch.first_sequence.cast_unsigned());
+            page.first_sequence
+                .push(batch.first_sequence.cast_unsigned());
             page.records.push(batch.records);
             page.base_offset.push(batch.base_offset);
             page.append_time

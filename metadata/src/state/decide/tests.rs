@@ -1,0 +1,7 @@
+//! Table tests of the decisions.
+
+mod administration;
+mod commits;
+mod holds;
+mod idempotence;
+mod registration;

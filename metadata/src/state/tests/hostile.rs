@@ -1,0 +1,136 @@
+//! `apply` is total: whatever the journal says, the state stays sound.
+
+use aquifer_format::ids::{JournalSeq, Offset, PartitionId, PartitionIndex};
+use aquifer_metadata_api::locate::{LocatePartition, LocateRequest, OffsetSpec, OffsetsRequest};
+use proptest::{collection::vec, prelude::*};
+
+use crate::{
+    event::{Event, decode_row, strategy},
+    state::{
+        Budgets, State,
+        tests::world::{Log, batch},
+    },
+};
+
+/// Applies rows, with seqs that may repeat and go back.
+fn apply_all(state: &mut State, rows: &[(u64, Vec<Event>)]) {
+    for (seq, events) in rows {
+        for event in events {
+            state.apply(JournalSeq(*seq), event);
+        }
+    }
+}
+
+fn rows() -> impl Strategy<Value = Vec<(u64, Vec<Event>)>> {
+    let seq = prop_oneof![8 => 1u64..20, 1 => any::<u64>()];
+    vec((seq, vec(strategy::event(), 0..4)), 0..20)
+}
+
+/// Everything that can be asked of a state.
+fn read_all(state: &State) {
+    let ids: Vec<PartitionId> = state
+        .topics()
+        .flat_map(|topic| {
+            let partitions = i32::try_from(topic.partitions()).unwrap();
+            (0..partitions).map(move |index| PartitionId::new(topic.id(), PartitionIndex(index)))
+        })
+        .collect();
+    for from in [i64::MIN, 0, 3, i64::MAX] {
+        let located = state.locate(&LocateRequest {
+            partitions: ids
+                .iter()
+                .map(|partition| LocatePartition {
+                    partition: *partition,
+                    from: Offset(from),
+                    max_bytes: u64::MAX,
+                })
+                .collect(),
+        });
+        for found in located.partitions.into_iter().flatten() {
+            let ordered = found
+                .extents
+                .is_sorted_by(|a, b| a.end_offset <= b.base_offset);
+            assert!(ordered, "{found:?}");
+        }
+    }
+    let specs = [
+        OffsetSpec::Watermarks,
+        OffsetSpec::Timestamp(5),
+        OffsetSpec::MaxTimestamp,
+    ];
+    let wanted = ids.iter().flat_map(|id| specs.map(|spec| (*id, spec)));
+    let request = OffsetsRequest {
+        partitions: wanted.collect(),
+    };
+    assert_eq!(state.offsets(&request).partitions.len(), ids.len() * 3);
+    let _ = (state.agents(), state.pressure(), state.fingerprint());
+}
+
+#[test]
+fn regression_a_batch_that_is_held_twice_stays_where_it_was_first() {
+    let mut log = Log::used();
+    let other = PartitionId::new(log.world.create("other", 1), PartitionIndex(0));
+    let commit = log.commit_of(vec![batch(0, 5, 1)]);
+    let decided = log.world.decide(log.session, &commit).unwrap();
+    log.world.take(decided.events.clone());
+    let Event::Committed(mut again) = decided.events[0].clone() else {
+        panic!("a commit is one event");
+    };
+    again.runs[0].partition = other;
+    log.world.take(vec![Event::Committed(again)]);
+    let state = &log.world.state;
+    assert_eq!(state.held().next().unwrap().partition, log.partition);
+    assert!(State::from_pages(Budgets::default(), &state.all_pages()).unwrap() == *state);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn any_events_leave_a_state_that_can_be_read_written_and_loaded(rows in rows()) {
+        let mut state = State::new(Budgets::default());
+        apply_all(&mut state, &rows);
+        read_all(&state);
+        let dirty = state.take_dirty();
+        for key in &dirty {
+            let _ = state.encode_page(key);
+        }
+        state.mark_dirty(&dirty);
+        let pages = state.all_pages();
+        let loaded = State::from_pages(Budgets::default(), &pages).unwrap();
+        prop_assert_eq!(loaded.all_pages(), pages);
+        prop_assert_eq!(loaded.usage(), state.usage());
+        prop_assert!(loaded == state);
+    }
+
+    #[test]
+    fn arbitrary_rows_can_be_applied_if_they_can_be_decoded(
+        mut bytes in vec(any::<u8>(), 0..100),
+    ) {
+        bytes.splice(0..0, [0x08, 1]);
+        if let Ok(events) = decode_row(&bytes) {
+            apply_all(&mut State::new(Budgets::default()), &[(1, events)]);
+        }
+    }
+
+    #[test]
+    fn any_events_can_be_followed_by_any_decision(rows in rows()) {
+        use crate::state::{decide, tests::world::{NOW, Counting, create_request, register_request}};
+        let mut state = State::new(Budgets::default());
+        apply_all(&mut state, &rows);
+        let held: Vec<_> = state.held().map(|held| (held.session, held.batch)).collect();
+        let _ = decide::release_holds(&state, &NOW, &held);
+        let _ = decide::register(&state, &register_request(1));
+        let _ = decide::create_topics(&state, &Counting::default(), &create_request("t", 2, &[]));
+        let sessions: Vec<_> = state.sessions().map(|(id, ..)| id).collect();
+        for session in sessions {
+            let _ = decide::end_session(&state, &NOW, session);
+        }
+        let _ = (decide::advance_upload_epoch(&state), decide::expire_producers(&state));
+        let names: Vec<_> = state.topics().map(|topic| topic.name().to_owned()).collect();
+        for name in names {
+            let request = crate::state::tests::world::delete_request(&name);
+            let _ = decide::delete_topics(&state, &NOW, &request);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Pages: framing, keys, damage, golden bytes, and what is dirty.
+
+use aquifer_format::ids::{JournalSeq, Offset, PartitionId, PartitionIndex};
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use crate::{
+    event::golden,
+    journal::{Page, PageKey},
+    state::{
+        Budgets, PageError, State, decide,
+        tests::world::{Log, World, batch, plain, register_request},
+    },
+};
+
+/// A state with something in every kind of page.
+fn example() -> Log {
+    let mut log = Log::in_world(World::new(), &[("message.timestamp.type", "LogAppendTime")]);
+    log.send_run(vec![plain(3), batch(0, 0, 2)]);
+    log.send(batch(0, 0, 2));
+    log.hold(batch(0, 9, 1));
+    let gone = decide::register(&log.world.state, &register_request(2)).unwrap();
+    let (gone, _) = log.world.decided(gone);
+    let ended = decide::end_session(&log.world.state, &log.world.now, gone.session);
+    log.world.decided(ended);
+    let topic = log.world.create("plain", 2);
+    let id = PartitionId::new(topic, PartitionIndex(1));
+    let commit = log
+        .world
+        .next_commit(log.session, log.slot, &[(id, vec![plain(1)])]);
+    log.world.commit(log.session, &commit);
+    log
+}
+
+#[test]
+fn a_state_is_what_its_pages_say() {
+    let state = example().world.state;
+    let pages = state.all_pages();
+    let loaded = State::from_pages(Budgets::default(), &pages).unwrap();
+    assert!(loaded == state);
+    assert_eq!(loaded.fingerprint(), state.fingerprint());
+    assert_eq!(
+        loaded.held().collect::<Vec<_>>(),
+        state.held().collect::<Vec<_>>()
+    );
+    assert_eq!(loaded.dirty_pages(), 0);
+}
+
+#[test]
+fn the_order_in_which_pages_come_does_not_matter() {
+    let state = example().world.state;
+    let mut pages = state.all_pages();
+    pages.reverse();
+    assert!(State::from_pages(Budgets::default(), &pages).unwrap() == state);
+}
+
+#[test]
+fn golden_pages_of_version_1() {
+    let state = example().world.state;
+    let pages = state.all_pages();
+    let names = [
+        "", "counters", "slots", "session", "topic", "head", "extents", "released",
+    ];
+    let mut seen = [0; 8];
+    for page in &pages {
+        let kind = usize::from(page.key.0[0]);
+        golden::check(
+            &format!("page-v1-{}-{}.bin", names[kind], seen[kind]),
+            &page.bytes,
+        );
+        seen[kind] += 1;
+    }
+    assert!(
+        seen[1..].iter().all(|count| *count > 0),
+        "every kind of page: {seen:?}"
+    );
+}
+
+#[test]
+fn keys_order_as_ids_do() {
+    let keys: Vec<_> = example()
+        .world
+        .state
+        .all_pages()
+        .into_iter()
+        .map(|page| page.key)
+        .collect();
+    assert!(keys.is_sorted());
+}
+
+#[test]
+fn only_what_changed_is_dirty() {
+    let mut log = example();
+    let first = log.world.state.take_dirty();
+    assert!(!first.is_empty());
+    assert_eq!(log.world.state.take_dirty(), []);
+    log.send(plain(1));
+    let kinds: Vec<u8> = log
+        .world
+        .state
+        .take_dirty()
+        .iter()
+        .map(|key| key.0[0])
+        .collect();
+    assert_eq!(kinds, [3, 5, 6], "session, head, extents");
+    log.world.state.mark_dirty(&first);
+    log.world.state.mark_dirty(&first);
+    assert_eq!(log.world.state.take_dirty(), first);
+}
+
+#[test]
+fn pages_of_what_is_gone_are_to_be_removed() {
+    let mut log = example();
+    log.world.state.take_dirty();
+    log.world.delete("log");
+    let dirty = log.world.state.take_dirty();
+    let gone: Vec<u8> = dirty
+        .iter()
+        .filter(|key| log.world.state.encode_page(key).is_none())
+        .map(|key| key.0[0])
+        .collect();
+    assert_eq!(gone, [4, 5, 6], "topic, head, extents");
+}
+
+#[test]
+fn pages_of_a_topic_that_is_not_there_are_left_out_and_removed() {
+    let log = example();
+    let mut pages = log.world.state.all_pages();
+    pages.retain(|page| page.key.0[0] != 4);
+    let mut loaded = State::from_pages(Budgets::default(), &pages).unwrap();
+    assert_eq!(loaded.topics().count(), 0);
+    assert_eq!(loaded.usage().extent_bytes, 0);
+    let kinds: Vec<u8> = loaded.take_dirty().iter().map(|key| key.0[0]).collect();
+    assert_eq!(kinds, [5, 5, 6, 6]);
+}
+
+#[test]
+fn extents_are_split_into_pages_of_512() {
+    let mut log = Log::empty();
+    for _ in 0..1_100 {
+        log.send(plain(1));
+    }
+    let pages = log.world.state.all_pages();
+    let extents: Vec<_> = pages.iter().filter(|page| page.key.0[0] == 6).collect();
+    assert_eq!(extents.len(), 3);
+    assert!(State::from_pages(Budgets::default(), &pages).unwrap() == log.world.state);
+    log.world.state.take_dirty();
+    log.send(plain(1));
+    let dirty = log.world.state.take_dirty();
+    assert_eq!(
+        dirty.iter().filter(|key| key.0[0] == 6).count(),
+        1,
+        "only the last one"
+    );
+    for from in [0, 511, 512, 513, 1_023, 1_024, 1_100] {
+        let first = log
+            .world
+            .state
+            .extents(log.partition, Offset(from))
+            .next()
+            .unwrap();
+        assert_eq!(first.base_offset.0, from);
+    }
+}
+
+#[test]
+fn a_page_tells_its_position() {
+    let log = example();
+    let pages = log.world.state.all_pages();
+    let newest = pages.iter().map(|page| page.seq).max().unwrap();
+    assert_eq!(newest, log.world.state.seq());
+    assert_eq!(newest, JournalSeq(log.world.rows.len() as u64));
+}
+
+#[test]
+fn newer_and_unknown_pages_are_refused() {
+    let pages = example().world.state.all_pages();
+    let mut newer = pages[0].clone();
+    let mut bytes = newer.bytes.to_vec();
+    bytes[0] = 2;
+    newer.bytes = bytes.into();
+    let error = State::from_pages(Budgets::default(), [&newer]).unwrap_err();
+    assert!(matches!(error, PageError::NewerVersion { found: 2, .. }));
+    let unknown = Page {
+        key: PageKey(vec![99]),
+        ..pages[0].clone()
+    };
+    let error = State::from_pages(Budgets::default(), [&unknown]).unwrap_err();
+    assert!(matches!(error, PageError::UnknownKey { .. }));
+}
+
+proptest! {
+    #[test]
+    fn damage_is_seen(
+        page in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+        flip in 1u8..,
+    ) {
+        let mut pages = example().world.state.all_pages();
+        let page = page.index(pages.len());
+        let mut bytes = pages[page].bytes.to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] ^= flip;
+        pages[page].bytes = bytes.into();
+        prop_assert!(State::from_pages(Budgets::default(), &pages).is_err());
+    }
+
+    #[test]
+    fn arbitrary_content_with_a_right_checksum_never_panics(
+        page in any::<prop::sample::Index>(),
+        content in prop::collection::vec(any::<u8>(), 0..60),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut pages = example().world.state.all_pages();
+        let page = page.index(pages.len());
+        let old = pages[page].bytes.slice(5..);
+        let mut message = old[..cut.index(old.len() + 1)].to_vec();
+        message.extend(&content);
+        let checksum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &message);
+        let checksum = u32::try_from(checksum).unwrap();
+        let mut bytes = vec![1];
+        bytes.extend(checksum.to_le_bytes());
+        bytes.extend(&message);
+        pages[page].bytes = Bytes::from(bytes);
+        let _ = State::from_pages(Budgets::default(), &pages);
+    }
+}
