@@ -1,11 +1,14 @@
 -- The journal of a metadata service.
 -- Every key begins with the shard, which is 0 as long as there is one sequencer.
 
--- Term of the leader that may write. Changed only by a take-over; appends and page writes share-lock
--- the row, so that a take-over waits for those under way and keeps out those that come later.
+-- Who may write, and where to. Appends and page writes share-lock the row, so that a change waits for
+-- those under way and keeps out those that come later.
 CREATE TABLE fences (
-    shard SMALLINT NOT NULL PRIMARY KEY,
-    term  BIGINT NOT NULL
+    shard        SMALLINT NOT NULL PRIMARY KEY,
+    -- Term of the leader; changed only by a take-over.
+    term         BIGINT NOT NULL,
+    -- The journal table that rows are appended to; changed when it is full and the other one is empty.
+    active_table TEXT NOT NULL DEFAULT 'a' CHECK (active_table IN ('a', 'b'))
 );
 
 INSERT INTO fences (shard, term) VALUES (0, 0);

@@ -26,7 +26,7 @@ mod sql;
 mod tables;
 
 use connect::{Connector, Line};
-use tables::{Placement, Table, TableLimits};
+use tables::{Table, TableLimits, Upkeep};
 
 /// The shard of every key.
 const SHARD: i16 = 0;
@@ -48,8 +48,9 @@ pub struct PostgresSettings {
     /// Rows after which the other journal table is used. Default 65,536: a truncation, which holds up
     /// appends for some milliseconds, each minute at full load.
     pub table_rows: u64,
-    /// Bytes after which the other journal table is used. Default 512 MiB: bounds what the journal
-    /// takes on the server's disk to twice that, beyond what the pages don't reflect yet.
+    /// Bytes after which the other journal table is used (both limits are looked at with each page
+    /// write). Default 512 MiB: bounds what the journal takes on the server's disk to about twice that,
+    /// beyond what the pages don't reflect yet.
     pub table_bytes: u64,
 }
 
@@ -85,7 +86,8 @@ pub struct PostgresJournal {
     leases: Line,
     transfers: Line,
     reads: Line,
-    placement: Mutex<Placement>,
+    /// The table that was last known to be the active one.
+    active: Mutex<Table>,
 }
 
 impl PostgresJournal {
@@ -116,7 +118,7 @@ impl PostgresJournal {
             leases: Line::default(),
             transfers: Line::default(),
             reads: Line::default(),
-            placement: Mutex::default(),
+            active: Mutex::new(Table::A),
         })
     }
 
@@ -142,52 +144,39 @@ impl PostgresJournal {
         connection: &mut PgConnection,
         row: &Row,
     ) -> Result<Appended, JournalError> {
-        let table = self.place(connection, row).await?;
-        if insert(connection, table, row).await? {
-            self.placement.lock().inserted(row.term, row.bytes.len());
-            return Ok(Appended::Durable);
+        // Which table is written is the fence row's to say; what is remembered of it may be old. It
+        // changes once in a long while, so the third time would be somebody else's mistake.
+        for _ in 0..3 {
+            let table = *self.active.lock();
+            if insert(connection, table, row).await? {
+                return Ok(Appended::Durable);
+            }
+            let (seen, active) = look(connection, row).await?;
+            if let Standing::Known(outcome) = standing(row, &seen) {
+                return Ok(outcome);
+            }
+            *self.active.lock() = active;
         }
-        match standing(row, &look(connection, row).await?) {
-            Standing::Known(outcome) => Ok(outcome),
-            // A take-over that was waited for came to nothing, or the like.
-            Standing::Appendable => Err(JournalError::InDoubt {
-                reason: "the row was refused, though it may follow".to_owned(),
-            }),
-        }
+        Err(JournalError::InDoubt {
+            reason: "the row was refused, though it may follow".to_owned(),
+        })
     }
 
-    async fn place(&self, connection: &mut PgConnection, row: &Row) -> Result<Table, JournalError> {
-        let limits = TableLimits {
-            rows: self.settings.table_rows,
-            bytes: self.settings.table_bytes,
-        };
-        let known = self.placement.lock().place(row.term, row.seq, limits);
-        if let Some(table) = known {
-            return Ok(table);
-        }
-        let found = pages::tables(connection).await?;
-        let mut placement = self.placement.lock();
-        placement.found(row.term, &found);
-        Ok(placement
-            .place(row.term, row.seq, limits)
-            .expect("it was found for this term one line ago"))
-    }
-
-    /// Truncates the older table if it can go. Only tidies up: a failure is left to the next time.
-    async fn trim(
+    /// Truncates the older table if it can go, or begins with the empty one if the other is full.
+    async fn tidy(
         &self,
         connection: &mut PgConnection,
         term: LeaderTerm,
     ) -> Result<(), JournalError> {
-        let there = pages::tables(connection).await?;
-        let emptied = match there.obsolete() {
-            Some(table) => pages::trim(connection, table).await?.then_some(table),
-            None => there.empty(),
+        let limits = TableLimits {
+            rows: self.settings.table_rows,
+            bytes: self.settings.table_bytes,
         };
-        if let Some(table) = emptied {
-            self.placement.lock().emptied(term, table);
+        match pages::tables(connection).await?.upkeep(limits) {
+            Some(Upkeep::Truncate(table)) => pages::truncate(connection, table, limits).await,
+            Some(Upkeep::SwitchTo(table)) => pages::switch_to(connection, table, term).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -218,7 +207,8 @@ async fn insert(
     Ok(done.rows_affected() == 1)
 }
 
-async fn look(connection: &mut PgConnection, row: &Row) -> Result<Seen, JournalError> {
+/// What stands around `row`, and which table is the active one.
+async fn look(connection: &mut PgConnection, row: &Row) -> Result<(Seen, Table), JournalError> {
     let seen = sqlx::query(sql::LOOK)
         .bind(SHARD)
         .bind(to_signed(row.seq.0))
@@ -230,7 +220,8 @@ async fn look(connection: &mut PgConnection, row: &Row) -> Result<Seen, JournalE
         let bytes: Option<&[u8]> = seen.get(column);
         bytes.map(hash_from).transpose()
     };
-    Ok(Seen {
+    let active = Table::active(&seen);
+    let seen = Seen {
         fence: LeaderTerm(from_signed(seen.get("fence"))?),
         here: hash("here")?,
         before: hash("before")?,
@@ -238,7 +229,8 @@ async fn look(connection: &mut PgConnection, row: &Row) -> Result<Seen, JournalE
             Some(tail) => Some(JournalSeq(from_signed(tail)?)),
             None => None,
         },
-    })
+    };
+    Ok((seen, active))
 }
 
 fn row_from(row: &PgRow) -> Result<Row, JournalError> {
@@ -329,11 +321,11 @@ impl Journal for PostgresJournal {
             line.give_back();
             return Ok(false);
         }
-        let call = self.trim(&mut line.connection, term);
+        let call = self.tidy(&mut line.connection, term);
         match self.within(limit, Effect::Possible, call).await {
             Ok(()) => line.give_back(),
             Err(error) => {
-                tracing::warn!(%error, "the older journal table was not truncated; will try again");
+                tracing::warn!(%error, "the journal tables were not tidied; the next page write tries again");
             }
         }
         Ok(true)

@@ -14,7 +14,7 @@ use super::{
         sqlstate::{Effect, failure, is_lock_timeout},
     },
     JournalError, Loaded, Page, PageKey, SHARD, sql,
-    tables::{Table, Tables},
+    tables::{Table, TableLimits, Tables, Upkeep},
 };
 
 /// Bytes of pages in one statement: bounds what client and server hold at a time.
@@ -147,14 +147,30 @@ pub(super) async fn tables(connection: &mut PgConnection) -> Result<Tables, Jour
     Tables::from_row(&row)
 }
 
-/// Truncates the older journal table if the pages reflect all of it. True = it is empty now.
+/// Has the rows of `term` from now on appended to `table`, if it is empty.
+pub(super) async fn switch_to(
+    connection: &mut PgConnection,
+    table: Table,
+    term: LeaderTerm,
+) -> Result<(), JournalError> {
+    sqlx::query(table.switch_to())
+        .bind(SHARD)
+        .bind(to_signed(term.0))
+        .execute(connection)
+        .await
+        .map_err(|e| failure(&e, Effect::Possible))?;
+    Ok(())
+}
+
+/// Truncates `table`, if it is still true that it may go.
 ///
 /// All that is decided here are facts of the database, so it does no harm in the hands of a deposed
 /// leader.
-pub(super) async fn trim(
+pub(super) async fn truncate(
     connection: &mut PgConnection,
     table: Table,
-) -> Result<bool, JournalError> {
+    limits: TableLimits,
+) -> Result<(), JournalError> {
     let failed = |e: sqlx::Error| failure(&e, Effect::Possible);
     let mut tx = connection.begin().await.map_err(failed)?;
     sqlx::query(sql::SHORT_LOCK)
@@ -164,19 +180,14 @@ pub(super) async fn trim(
     match sqlx::query(table.lock()).execute(&mut *tx).await {
         Ok(_) => {}
         // Somebody loads; next time.
-        Err(error) if is_lock_timeout(&error) => {
-            tx.rollback().await.map_err(failed)?;
-            return Ok(false);
-        }
+        Err(error) if is_lock_timeout(&error) => return tx.rollback().await.map_err(failed),
         Err(error) => return Err(failed(error)),
     }
-    let still = tables(&mut tx).await?.obsolete() == Some(table);
-    if still {
+    if tables(&mut tx).await?.upkeep(limits) == Some(Upkeep::Truncate(table)) {
         sqlx::query(table.truncate())
             .execute(&mut *tx)
             .await
             .map_err(failed)?;
     }
-    tx.commit().await.map_err(failed)?;
-    Ok(still)
+    tx.commit().await.map_err(failed)
 }

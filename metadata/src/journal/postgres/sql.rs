@@ -26,18 +26,34 @@ SELECT
 /// The server process behind this connection.
 pub(super) const BACKEND: &str = "SELECT pg_backend_pid()";
 
-/// A stretch of seqs in each of the two tables.
+/// A stretch of seqs in each of the two tables, and what follows from it. Binds: shard.
 pub(super) const TABLES: &str = "
 SELECT
+    active_table,
     (SELECT MIN(seq) FROM journal_a WHERE shard = $1) AS first_a,
     (SELECT MAX(seq) FROM journal_a WHERE shard = $1) AS last_a,
     (SELECT MIN(seq) FROM journal_b WHERE shard = $1) AS first_b,
     (SELECT MAX(seq) FROM journal_b WHERE shard = $1) AS last_b,
-    (SELECT through_seq FROM checkpoints WHERE shard = $1) AS through_seq";
+    pg_total_relation_size('journal_a') AS bytes_a,
+    pg_total_relation_size('journal_b') AS bytes_b,
+    (SELECT through_seq FROM checkpoints WHERE shard = $1) AS through_seq
+FROM fences
+WHERE shard = $1";
 
-/// Appends a row to the first table, where the fence has its term (share-locked: a take-over that is
-/// under way is waited for, and one that comes waits) and the row before it is there with the expected
-/// hash. The row itself may be there already, from an earlier try.
+/// Has the next rows appended to the first table, if it is empty. Waits for the appends under way.
+/// Binds: shard, term.
+pub(super) const SWITCH_TO_A: &str = "
+UPDATE fences SET active_table = 'a'
+WHERE shard = $1 AND term = $2 AND NOT EXISTS (SELECT FROM journal_a)";
+
+/// The same for the second table.
+pub(super) const SWITCH_TO_B: &str = "
+UPDATE fences SET active_table = 'b'
+WHERE shard = $1 AND term = $2 AND NOT EXISTS (SELECT FROM journal_b)";
+
+/// Appends a row to the first table, where that is the active one, the fence has its term (share-locked:
+/// a change that is under way is waited for, and one that comes waits) and the row before it is there
+/// with the expected hash. The row itself may be there already, from an earlier try.
 /// Binds: shard, seq, term, previous, hash, bytes.
 pub(super) const APPEND_A: &str = "
 INSERT INTO journal_a (shard, seq, term, previous, hash, bytes)
@@ -45,6 +61,7 @@ SELECT $1, $2, $3, $4, $5, $6
 FROM fences
 WHERE fences.shard = $1
   AND fences.term = $3
+  AND fences.active_table = 'a'
   AND NOT EXISTS (SELECT FROM journal_a WHERE shard = $1 AND seq >= $2)
   AND NOT EXISTS (SELECT FROM journal_b WHERE shard = $1 AND seq >= $2)
   AND (
@@ -62,6 +79,7 @@ SELECT $1, $2, $3, $4, $5, $6
 FROM fences
 WHERE fences.shard = $1
   AND fences.term = $3
+  AND fences.active_table = 'b'
   AND NOT EXISTS (SELECT FROM journal_a WHERE shard = $1 AND seq >= $2)
   AND NOT EXISTS (SELECT FROM journal_b WHERE shard = $1 AND seq >= $2)
   AND (
@@ -76,6 +94,7 @@ ON CONFLICT DO NOTHING";
 pub(super) const LOOK: &str = "
 SELECT
     term AS fence,
+    active_table,
     COALESCE(
         (SELECT hash FROM journal_a WHERE shard = $1 AND seq = $2),
         (SELECT hash FROM journal_b WHERE shard = $1 AND seq = $2)) AS here,
