@@ -182,7 +182,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             return Ok(());
         }
         if room > WAITING_BYTES {
-            self.take_memory(room, ports).await?;
+            // Boxed: it is rare, and a waiting connection would hold room for it.
+            Box::pin(self.take_memory(room, ports)).await?;
         }
         self.buffer.reserve(room);
         Ok(())
