@@ -12,14 +12,16 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Try it:
-  aquifer dev                                          start a broker, data in ./aquifer-data
-  aquifer produce greetings --file /etc/services       send each line as a record
-  aquifer consume greetings --count 5                  print the first five records
-  kcat -b 127.0.0.1:9092 -L                            any Kafka client works
+  aquifer dev                                     start a broker, data in ./aquifer-data
+  aquifer produce services --file /etc/services   send each line as a record
+  aquifer consume services --count 5              print the first five records
+  kcat -b 127.0.0.1:9092 -L                       any Kafka client works
 
-Settings: a flag wins over its environment variable (AQUIFER_..., shown with each flag), that over the
-file named by --config, that over the default. The file is TOML; a key is a flag's name, at the top for
-every command that has this flag, or in a table for one command:
+Settings:
+  A flag wins over its environment variable (shown with each flag), that over
+  the file of --config, that over the default. The file is TOML: a key is a
+  flag's name, at the top for every command, or in a table for one command:
+
   kafka-listen = \"0.0.0.0:9092\"
   [produce]
   compression = \"zstd\"";

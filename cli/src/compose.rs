@@ -30,6 +30,8 @@ pub(crate) struct Process {
     pub(crate) broker: Arc<Broker>,
     pub(crate) leader: Leader,
     journal: Arc<SqliteJournal>,
+    /// The agent's tasks end before the metadata service does.
+    agent_ports: Ports,
 }
 
 impl Process {
@@ -61,7 +63,8 @@ impl Process {
         if let Some(marker) = &marker {
             marker.check(leader.cluster(), &*store)?;
         }
-        let broker = start_broker(ports, &leader, &store, address, dev).await?;
+        let agent_ports = ports.another_node();
+        let broker = start_broker(&agent_ports, &leader, &store, address, dev).await?;
         Marker::new(leader.cluster(), broker.session.registration().incarnation)
             .write(leader.cluster(), &*store)
             .await?;
@@ -69,12 +72,14 @@ impl Process {
             broker,
             leader,
             journal,
+            agent_ports,
         })
     }
 
     /// Finishes what was accepted and stops, in this order: the agent, the metadata service, the journal.
     pub(crate) async fn stop(&self) -> Result<()> {
         self.broker.drain().await;
+        self.agent_ports.tasks.kill();
         self.leader.stop(LEADER_PATIENCE).await;
         self.journal.close().await?;
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, net::SocketAddr};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use aquifer_agent::listener::Listener;
 use aquifer_metadata_api::register::AgentAddress;
 use aquifer_store::Ports;
@@ -35,13 +35,16 @@ async fn serve(dev: &Dev, mut stop: Stop) -> Result<()> {
     let ports = Ports::system();
     let data = DataFolder::open(&dev.data)?;
     let kafka = Listener::bind(dev.kafka_listen.0, dev.node_ids)
-        .context("choose another address for Kafka clients with --kafka-listen")?;
-    let http = TcpListener::bind(dev.http_listen.0).await.with_context(|| {
-        format!(
-            "cannot listen on {} for health and metrics (choose another address with --http-listen)",
-            dev.http_listen
-        )
-    })?;
+        .map_err(|error| anyhow!("{error}; Kafka's address is set with --kafka-listen"))?;
+    let http = TcpListener::bind(dev.http_listen.0)
+        .await
+        .map_err(|error| {
+            anyhow!(
+                "cannot listen on {} for health and metrics: {error}; choose another address with \
+             --http-listen",
+                dev.http_listen
+            )
+        })?;
     let http_address = http.local_addr()?;
     let readiness = Readiness::default();
     let metrics = http::collect_metrics(&ports)?;

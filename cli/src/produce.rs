@@ -142,10 +142,11 @@ impl Sender<'_> {
                 return Ok(());
             }
             self.lines += 1;
-            self.bytes += u64::try_from(read).unwrap_or(u64::MAX);
+            let read = u64::try_from(read).unwrap_or(u64::MAX);
+            self.bytes += read;
             if line.last() == Some(&b'\n') {
                 line.pop();
-            } else if self.bytes >= LINE_BYTES_MAX && line.len() >= 128 << 20 {
+            } else if read >= LINE_BYTES_MAX {
                 bail!("line {} is longer than 128 MiB", self.lines);
             }
             self.send(&line)?;

@@ -30,7 +30,8 @@ impl FromStr for From {
             "beginning" | "earliest" | "start" => Self::Beginning,
             "end" | "latest" => Self::End,
             _ => {
-                if let Some(count) = text.strip_prefix('-').and_then(number) {
+                let count = text.strip_prefix('-').and_then(number);
+                if let Some(count) = count.filter(|count| *count >= 0) {
                     Self::Last(count)
                 } else if let Some(offset) = number(text) {
                     Self::Offset(offset)
@@ -68,7 +69,7 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(from), "{text}");
         }
-        for text in ["", "x", "--1", "@", "1.5"] {
+        for text in ["", "x", "--1", "--x", "@", "1.5"] {
             assert!(text.parse::<From>().is_err(), "{text:?}");
         }
     }
