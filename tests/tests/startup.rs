@@ -62,7 +62,7 @@ fn check(what: &str, output: &Output, words: &[&str]) {
     let last = text.lines().last().unwrap_or_default().to_lowercase();
     for word in words {
         assert!(
-            last.contains(word),
+            last.contains(&word.to_lowercase()),
             "{what}: {word:?} is missing in {last:?} (all: {text})"
         );
     }
