@@ -227,6 +227,8 @@ pub async fn two_tries_at_once_make_one_row(storage: &dyn Storage) {
         assert_eq!(outcomes, [Appended::Durable, Appended::Durable]);
         leader.seq = row.seq;
         leader.hash = row.hash;
+        // Whatever an implementation tidies up meanwhile.
+        assert!(leader.put_pages(vec![], vec![], 0).await);
         assert_eq!(read(&one, 1, 100).await.len(), seq);
     }
 }
