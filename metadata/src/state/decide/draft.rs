@@ -271,7 +271,8 @@ impl<'a> Draft<'a> {
                 }
                 Verdict::Unknown => {
                     let first = self.earliest(&summary).unwrap_or(at);
-                    let decision = self.append(&self.pending[first].summary.clone(), true);
+                    let earliest = self.pending[first].summary;
+                    let decision = self.append(&earliest, true);
                     self.settle(first, decision);
                 }
                 Verdict::Duplicate(original) => self.settle(at, duplicate(&original)),
