@@ -19,9 +19,10 @@ pub(crate) use self::header::MAGIC_V2;
 pub use self::header::{BatchHeader, TimestampType};
 use self::header::{CRC_START, LENGTH_OVERHEAD, MAGIC_POSITION};
 pub use self::recompress::{RecompressError, recompress};
+use crate::codec::Codec;
 use crate::crc::crc32c;
 use crate::ids::{LeaderEpoch, Offset};
-use crate::limits::BATCH_HEADER_BYTES;
+use crate::limits::{BATCH_EXPANDED_BYTES_MAX, BATCH_HEADER_BYTES, RECORD_BYTES_MIN};
 
 /// One record batch: its decoded header and all its bytes, the header's included.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +80,27 @@ impl RecordBatch {
                 last_offset_delta: header.last_offset_delta,
             });
         }
-        Ok(())
+        self.validate_room()
+    }
+
+    /// Whether the records that the header counts can be in the batch at all. Without opening it, this
+    /// stops a header that takes two billion offsets for a few bytes.
+    fn validate_room(&self) -> Result<(), BatchError> {
+        let payload = self.bytes.len().saturating_sub(BATCH_HEADER_BYTES);
+        let expanded_max = match self.header.codec()? {
+            Codec::None => payload,
+            _ => BATCH_EXPANDED_BYTES_MAX,
+        };
+        let fit = usize::try_from(self.header.record_count)
+            .is_ok_and(|count| count <= expanded_max / RECORD_BYTES_MIN);
+        if fit {
+            Ok(())
+        } else {
+            Err(BatchError::NoRoom {
+                record_count: self.header.record_count,
+                bytes: payload,
+            })
+        }
     }
 
     /// Checks length, magic and CRC32C only: true of every batch that was ever stored.

@@ -49,3 +49,6 @@ pub const REQUEST_BYTES_MAX_WITHOUT_RECORDS: usize = 16 * 1024 * 1024;
 /// Largest first request of a connection, in bytes. Clients begin with ApiVersions; some old ones at
 /// once with Produce.
 pub const FIRST_REQUEST_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Shortest record: one byte each for length, attributes, timestamp delta, offset delta, key length,
+/// value length and header count.
+pub const RECORD_BYTES_MIN: usize = 7;

@@ -7,4 +7,5 @@ pub mod clients;
 pub mod fetch;
 pub mod history;
 pub mod records;
+pub mod sim;
 pub mod wire;

@@ -9,8 +9,9 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
     messages::{
-        CreateTopicsRequest, InitProducerIdRequest, MetadataRequest, MetadataResponse,
-        ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader, TopicName,
+        ApiVersionsRequest, CreateTopicsRequest, InitProducerIdRequest, MetadataRequest,
+        MetadataResponse, ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader,
+        TopicName,
         create_topics_request::{CreatableTopic, CreatableTopicConfig},
         metadata_request::MetadataRequestTopic,
         produce_request::{PartitionProduceData, TopicProduceData},
@@ -171,6 +172,14 @@ pub fn topic_name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
 }
 
+/// An ApiVersions request as clients send it: from version 3 on it names the software.
+#[must_use]
+pub fn api_versions() -> ApiVersionsRequest {
+    ApiVersionsRequest::default()
+        .with_client_software_name(StrBytes::from_static_str("aquifer-tests"))
+        .with_client_software_version(StrBytes::from_static_str("1"))
+}
+
 impl Connection {
     /// Creates a topic with configs; panics if that fails.
     ///
@@ -212,7 +221,11 @@ impl Connection {
     /// # Panics
     /// If the broker gives none.
     pub fn producer_id(&mut self) -> (i64, i16) {
-        let request = InitProducerIdRequest::default().with_transaction_timeout_ms(60_000);
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(None)
+            .with_producer_id((-1).into())
+            .with_producer_epoch(-1)
+            .with_transaction_timeout_ms(60_000);
         let response = self.call(4, &request);
         assert_eq!(response.error_code, 0, "InitProducerId");
         (response.producer_id.0, response.producer_epoch)

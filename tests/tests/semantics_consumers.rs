@@ -405,7 +405,7 @@ fn epochs_never_answer_less_than_was_handed_out(broker: &DevBroker) {
 fn leader_epochs_are_checked(broker: &DevBroker) {
     let mut connection = open(broker, "leader-epochs", 1);
     let epoch = connection.topic_metadata("leader-epochs").topics[0].partitions[0].leader_epoch;
-    for (current, code) in [(epoch, 0), (epoch + 1, 76), (-1, 0)] {
+    for (current, code) in [(epoch, 0), (epoch + 1, 75), (-1, 0)] {
         let mut ask = request("leader-epochs", &[(0, 0)], Ask::default());
         ask.topics[0].partitions[0].current_leader_epoch = current;
         let response = connection.call(12, &ask);

@@ -6,13 +6,12 @@ use aquifer_format::codec::Codec;
 use aquifer_tests::{
     batches::{PLAIN, at, batch, batch_at, falsified, keyless, now},
     broker::DevBroker,
-    wire::{Answer, Connection, encode, first_result, produce_request, topic_name},
+    wire::{Answer, Connection, api_versions, encode, first_result, produce_request, topic_name},
 };
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{
-    ApiVersionsRequest, DeleteTopicsRequest, InitProducerIdRequest, MetadataRequest,
-    ProduceRequest, TransactionalId, delete_topics_request::DeleteTopicState,
-    metadata_request::MetadataRequestTopic,
+    DeleteTopicsRequest, InitProducerIdRequest, MetadataRequest, ProduceRequest, TransactionalId,
+    delete_topics_request::DeleteTopicState, metadata_request::MetadataRequestTopic,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -419,7 +418,7 @@ fn every_codec_is_taken_and_topics_can_choose_one(broker: &DevBroker) {
 
 fn old_produce_versions_are_listed(broker: &DevBroker) {
     let mut connection = Connection::open(broker.address());
-    let response = connection.call(3, &ApiVersionsRequest::default());
+    let response = connection.call(3, &api_versions());
     let range = |key: i16| {
         let api = response
             .api_keys
@@ -509,11 +508,15 @@ fn transactions_are_refused_clearly(broker: &DevBroker) {
     let mut connection = open(broker, "transactions", &[]);
     let id = TransactionalId(StrBytes::from_static_str("tx"));
     let request = InitProducerIdRequest::default()
+        .with_producer_id((-1).into())
+        .with_producer_epoch(-1)
         .with_transactional_id(Some(id.clone()))
         .with_transaction_timeout_ms(60_000);
     assert_ne!(connection.call(4, &request).error_code, 0, "InitProducerId");
     let empty = TransactionalId(StrBytes::from_static_str(""));
     let request = InitProducerIdRequest::default()
+        .with_producer_id((-1).into())
+        .with_producer_epoch(-1)
         .with_transactional_id(Some(empty))
         .with_transaction_timeout_ms(60_000);
     assert_eq!(
@@ -540,7 +543,7 @@ fn transactions_are_refused_clearly(broker: &DevBroker) {
 fn unknown_versions_and_apis() {
     let broker = DevBroker::start();
     let mut connection = Connection::open(broker.address());
-    let mut frame = BytesMut::from(&encode(1, 3, &ApiVersionsRequest::default())[..]);
+    let mut frame = BytesMut::from(&encode(1, 3, &api_versions())[..]);
     frame[6..8].copy_from_slice(&99_i16.to_be_bytes());
     connection.send_bytes(&frame);
     let Answer::Frame(answer) = connection.answer(Duration::from_secs(10)) else {
@@ -553,7 +556,7 @@ fn unknown_versions_and_apis() {
     );
     for (key, version) in [(0_i16, 99_i16), (1, 99), (3, 99), (999, 0), (-1, 0)] {
         let mut connection = Connection::open(broker.address());
-        let mut frame = BytesMut::from(&encode(1, 3, &ApiVersionsRequest::default())[..]);
+        let mut frame = BytesMut::from(&encode(1, 3, &api_versions())[..]);
         frame[4..6].copy_from_slice(&key.to_be_bytes());
         frame[6..8].copy_from_slice(&version.to_be_bytes());
         connection.send_bytes(&frame);

@@ -63,6 +63,14 @@ pub enum BatchError {
         /// The field.
         last_offset_delta: i32,
     },
+    /// More records than the bytes can hold.
+    #[error("record batch says {record_count} records, which {bytes} bytes cannot hold")]
+    NoRoom {
+        /// The field.
+        record_count: i32,
+        /// Bytes after the header.
+        bytes: usize,
+    },
     /// A client wrote a control batch.
     #[error("clients are not allowed to write control batches")]
     Control,
@@ -110,6 +118,7 @@ impl BatchError {
             | Self::Magic { .. }
             | Self::OffsetRange { .. }
             | Self::Count { .. }
+            | Self::NoRoom { .. }
             | Self::Control
             | Self::Sequence { .. }
             | Self::BaseOffset { .. } => BatchErrorKind::Invalid,

@@ -1,0 +1,91 @@
+//! A whole cluster in one seeded, single-threaded simulation: agents, the metadata leader, the journal
+//! and the bucket of the project, clients of the test's own, faults at the ports, virtual time. The same
+//! seed gives the same trace.
+
+mod chaos;
+mod checker;
+mod client;
+mod router;
+mod world;
+
+use std::sync::Arc;
+
+pub use checker::History;
+use world::World;
+
+/// What a run is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Seed of everything.
+    pub seed: u64,
+    /// Agents.
+    pub agents: usize,
+    /// Partitions of the topic.
+    pub partitions: i32,
+    /// Producers; producer i writes to partition i mod `partitions`.
+    pub producers: u64,
+    /// Batches per producer.
+    pub batches: u64,
+}
+
+impl Plan {
+    /// The plan that the tests run with a seed.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        Self {
+            seed,
+            agents: 2,
+            partitions: 3,
+            producers: 4,
+            batches: 60,
+        }
+    }
+}
+
+/// What a run showed.
+#[derive(Debug)]
+pub struct Outcome {
+    /// One line per thing that a client or the chaos did, with its virtual time.
+    pub trace: Vec<String>,
+    /// Broken promises; empty if all is well.
+    pub violations: Vec<String>,
+    /// Acknowledged batches.
+    pub acked: usize,
+    /// Kills of agents and of the leader.
+    pub kills: u64,
+}
+
+/// Runs a plan from its beginning to its end.
+///
+/// # Panics
+/// If the runtime can't be made.
+#[must_use]
+pub fn run(plan: Plan) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let world = World::start(plan).await;
+        let producers: Vec<_> = (0..plan.producers)
+            .map(|id| world.task(client::produce(Arc::clone(&world), id)))
+            .collect();
+        let readers: Vec<_> = (0..plan.partitions)
+            .map(|partition| world.task(client::tail(Arc::clone(&world), partition)))
+            .collect();
+        let chaos = world.task(chaos::run(Arc::clone(&world)));
+        for producer in producers {
+            world.finished(producer, "a producer").await;
+        }
+        world.calm_down();
+        world.finished(chaos, "the chaos").await;
+        for reader in readers {
+            world.finished(reader, "a reader").await;
+        }
+        client::read_everything(&world).await;
+        let outcome = world.outcome();
+        world.stop();
+        outcome
+    })
+}

@@ -1,0 +1,71 @@
+//! Seeds of the simulation: as many as fit into the time that is given.
+//!
+//! `AQUIFER_SIM_SECONDS` (default 50) is that time, `AQUIFER_SIM_FIRST` the first seed (default: from the
+//! clock), `AQUIFER_SIM_SEED` runs one seed and prints its trace.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use aquifer_tests::sim::{Plan, run};
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable)
+        .ok()
+        .map(|text| text.parse().expect(variable))
+}
+
+fn check(seed: u64) -> (usize, u64) {
+    let outcome = run(Plan::of(seed));
+    assert!(
+        outcome.violations.is_empty(),
+        "seed {seed} (AQUIFER_SIM_SEED={seed} prints its trace): {:#?}",
+        outcome.violations
+    );
+    (outcome.acked, outcome.kills)
+}
+
+#[test]
+fn no_seed_finds_a_broken_promise() {
+    if let Some(seed) = number("AQUIFER_SIM_SEED") {
+        let outcome = run(Plan::of(seed));
+        println!("{}", outcome.trace.join("\n"));
+        assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
+        return;
+    }
+    let first = number("AQUIFER_SIM_FIRST").unwrap_or_else(|| {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs())
+            * 1_000
+    });
+    println!("first seed {first}");
+    eprintln!("first seed {first}");
+    let end = Instant::now() + Duration::from_secs(number("AQUIFER_SIM_SECONDS").unwrap_or(50));
+    let (mut seeds, mut acked, mut kills) = (0, 0, 0);
+    while Instant::now() < end {
+        let (more_acked, more_kills) = check(first + seeds);
+        (seeds, acked, kills) = (seeds + 1, acked + more_acked, kills + more_kills);
+    }
+    println!(
+        "{seeds} seeds from {first}: {acked} records acknowledged, {kills} kills, no violation"
+    );
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in [1, 2] {
+        let (first, second) = (run(Plan::of(seed)), run(Plan::of(seed)));
+        for (line, (one, other)) in first.trace.iter().zip(&second.trace).enumerate() {
+            assert_eq!(one, other, "seed {seed}, line {line}");
+        }
+        assert_eq!(first.trace.len(), second.trace.len(), "seed {seed}");
+        assert!(!first.trace.is_empty());
+    }
+}
+
+/// Seeds that once found a bug.
+#[test]
+fn regression_seeds_stay_clean() {
+    for seed in [3, 7, 11] {
+        check(seed);
+    }
+}
