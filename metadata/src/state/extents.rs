@@ -84,7 +84,8 @@ impl ExtentLog {
     /// Adds the extents that one event brings, in offset order. Those that a chunk has already (its
     /// page is newer than the event) and those that would not be in order are left out.
     pub(super) fn push_all(&mut self, extents: &[Packed], context: &mut PushContext<'_>) {
-        let mut current: Option<(usize, bool)> = None;
+        // The chunk of the extent before, by name, and whether this event is news to it.
+        let mut current: Option<(i64, bool)> = None;
         for extent in extents {
             if extent.records == 0 {
                 continue;
@@ -92,11 +93,13 @@ impl ExtentLog {
             let Some(index) = self.chunk_for(extent, context.at) else {
                 continue;
             };
+            let chunk = &self.chunks[index];
             let fresh = match current {
-                Some((at, fresh)) if at == index => fresh,
-                _ => self.chunks[index].extents.is_empty() || self.chunks[index].at < context.at,
+                _ if chunk.extents.is_empty() => true,
+                Some((first, fresh)) if first == chunk.first => fresh,
+                _ => chunk.at < context.at,
             };
-            current = Some((index, fresh));
+            current = Some((chunk.first, fresh));
             if fresh {
                 self.push(index, *extent, context);
             }

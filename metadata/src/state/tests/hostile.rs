@@ -5,10 +5,10 @@ use aquifer_metadata_api::locate::{LocatePartition, LocateRequest, OffsetSpec, O
 use proptest::{collection::vec, prelude::*};
 
 use crate::{
-    event::{Event, decode_row, strategy},
+    event::{Decision, Event, decode_row, strategy},
     state::{
         Budgets, State,
-        tests::world::{Log, batch},
+        tests::world::{Log, batch, plain},
     },
 };
 
@@ -81,6 +81,35 @@ fn regression_a_batch_that_is_held_twice_stays_where_it_was_first() {
     let state = &log.world.state;
     assert_eq!(state.held().next().unwrap().partition, log.partition);
     assert!(State::from_pages(Budgets::default(), &state.all_pages()).unwrap() == *state);
+}
+
+#[test]
+fn regression_offsets_that_go_back_in_an_old_event_leave_no_empty_chunk() {
+    let mut log = Log::empty();
+    let commit = log.commit_of(vec![plain(1), plain(1)]);
+    let decided = log.world.decide(log.session, &commit).unwrap();
+    let Event::Committed(mut event) = decided.events[0].clone() else {
+        panic!("a commit is one event");
+    };
+    let seq = log.world.state.seq();
+    let at = |offset| Decision::Appended {
+        base_offset: Offset(offset),
+    };
+    event.batches[0].decision = at(2);
+    event.batches[1].decision = at(0);
+    let later = JournalSeq(seq.0 + 10);
+    let mut first = event.clone();
+    first.runs[0].batches = 1;
+    first.batches.truncate(1);
+    log.world.state.apply(later, &Event::Committed(first));
+    log.world.state.apply(seq, &Event::Committed(event));
+    let state = &log.world.state;
+    assert!(State::from_pages(Budgets::default(), &state.all_pages()).unwrap() == *state);
+    let offsets: Vec<_> = state
+        .extents(log.partition, Offset(0))
+        .map(|e| e.base_offset.0)
+        .collect();
+    assert_eq!(offsets, [0, 2]);
 }
 
 proptest! {
