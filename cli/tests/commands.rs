@@ -1,5 +1,7 @@
 //! The operator's commands against a real `aquifer dev`.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
     path::Path,

@@ -328,7 +328,7 @@ impl Sequencer {
             publication,
             wait: if has_row { Wait::Row } else { Wait::Lease },
         });
-        has_row.then(|| Work {
+        has_row.then_some(Work {
             seq: self.closed,
             events: group.events,
         })

@@ -1,5 +1,7 @@
 //! The embedded journal in a process that is killed.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{
     io::{BufRead, BufReader, Write},
     path::Path,

@@ -1,5 +1,7 @@
 //! The Postgres journal against a real server.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{sync::Arc, time::Duration};
 
 use aquifer_format::ids::{JournalSeq, LeaderTerm};

@@ -4,6 +4,9 @@
 //! `AQUIFER_BENCH_MB` (default 1,000) is how much goes through in the CPU part, `AQUIFER_BENCH_SECONDS`
 //! (default 20) how long the latency part runs. Arguments choose parts: latency, cpu, java.
 
+#![allow(clippy::print_stdout, reason = "it shows what was measured")]
+#![allow(clippy::disallowed_methods, reason = "real processes run on real time")]
+
 use std::{
     fs::File,
     io::Write,
@@ -25,7 +28,7 @@ use aquifer_tests::{
     wire::Connection,
 };
 use rdkafka::{
-    ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
+    ClientConfig, ClientContext, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::RDKafkaErrorCode,
     producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer},

@@ -1,5 +1,7 @@
 //! Record batches for raw requests.
 
+#![allow(clippy::disallowed_methods, reason = "real processes run on real time")]
+
 use aquifer_format::{
     batch::BatchBuilder,
     codec::Codec,

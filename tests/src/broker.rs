@@ -1,5 +1,7 @@
 //! A real `aquifer dev` process, to be started, killed and started again.
 
+#![allow(clippy::disallowed_methods, reason = "real processes run on real time")]
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},

@@ -5,6 +5,9 @@
 //! `AQUIFER_TEST_SETTLE_MS` is how long after an attack memory is looked at (default 2,000; the full form
 //! is 10,000).
 
+#![allow(clippy::print_stdout, reason = "it shows what was measured")]
+#![allow(clippy::disallowed_methods, reason = "real processes run on real time")]
+
 use std::{
     net::TcpStream,
     sync::{
@@ -197,11 +200,12 @@ fn random_bytes(broker: &DevBroker) {
     }
 }
 
+/// An api key, and what encodes its sample in a version.
+type Sample = (i16, Box<dyn Fn(i16) -> Bytes>);
+
 /// One request of each API with one element in each array.
-fn samples() -> Vec<(i16, Box<dyn Fn(i16) -> Bytes>)> {
-    fn sample<R: kafka_protocol::protocol::Request + 'static>(
-        request: R,
-    ) -> (i16, Box<dyn Fn(i16) -> Bytes>) {
+fn samples() -> Vec<Sample> {
+    fn sample<R: kafka_protocol::protocol::Request + 'static>(request: R) -> Sample {
         (
             R::KEY,
             Box::new(move |version| encode(1, version, &request)),

@@ -5,6 +5,8 @@
 //! `AQUIFER_TEST_KILLS` sets how often the broker is killed (default 20) and `AQUIFER_TEST_RECORDS` how
 //! many records each run sends per client (default 1,500).
 
+#![allow(clippy::print_stdout, reason = "it shows what was measured")]
+
 use std::{
     path::{Path, PathBuf},
     process::Child,
@@ -100,19 +102,13 @@ fn nothing_acknowledged_is_lost_or_doubled_when_the_broker_is_killed() {
     eprintln!("seed of the moments: {seed}");
     let mut moments = Moments(seed);
     let mut killed = 0;
-    for round in 0..rounds {
+    for (round, codec) in CODECS.into_iter().enumerate() {
         let mut runs = start_producers(&broker, folder.path(), count, round);
         let kcat_topic = format!("kill-kcat-{round}");
         Connection::open(broker.address()).create_topic(&kcat_topic, 1, &[]);
         let text = kcat_input(folder.path(), round, count);
         let errors = folder.path().join(format!("kcat-{round}.err"));
-        let mut kcat = kcat_produce(
-            &broker.bootstrap(),
-            &kcat_topic,
-            &text,
-            CODECS[round],
-            &errors,
-        );
+        let mut kcat = kcat_produce(&broker.bootstrap(), &kcat_topic, &text, codec, &errors);
         // A reader that is under way all the time: what it sees must stay.
         let early = folder.path().join(format!("early-{round}.log"));
         let reader_settings = [("test.idle", "20")];

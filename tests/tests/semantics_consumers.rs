@@ -1,5 +1,7 @@
 //! What Kafka's consumers expect, as raw requests against a running broker: Fetch, offsets, time.
 
+#![allow(clippy::disallowed_methods, reason = "real processes run on real time")]
+
 use std::time::{Duration, Instant};
 
 use aquifer_format::codec::Codec;

@@ -3,6 +3,9 @@
 //! `AQUIFER_SIM_SECONDS` (default 50) is that time, `AQUIFER_SIM_FIRST` the first seed (default: from the
 //! clock), `AQUIFER_SIM_SEED` runs one seed and prints its trace.
 
+#![allow(clippy::print_stdout, reason = "it shows what was measured")]
+#![allow(clippy::disallowed_methods, reason = "real processes run on real time")]
+
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aquifer_tests::sim::{Plan, run};

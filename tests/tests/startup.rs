@@ -1,6 +1,9 @@
 //! Starts that cannot work say in one line what is wrong and what to do; SIGTERM finishes what was
 //! accepted; flags, environment and file agree.
 
+#![allow(clippy::print_stdout, reason = "it shows what was measured")]
+#![allow(clippy::disallowed_methods, reason = "real processes run on real time")]
+
 use std::{
     net::TcpListener,
     path::Path,

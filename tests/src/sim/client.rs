@@ -297,7 +297,8 @@ async fn fetch_once(
 }
 
 /// Reads every partition from its beginning to the end that ListOffsets names.
-pub(super) async fn read_everything(world: &World) {
+pub(super) async fn read_everything(world: Arc<World>) {
+    let world = &*world;
     for partition in 0..world.plan.partitions {
         let end = latest(world, partition).await;
         let mut next = 0;

@@ -80,10 +80,13 @@ pub fn run(plan: Plan) -> Outcome {
         }
         world.calm_down();
         world.finished(chaos, "the chaos").await;
+        // Its last deed may have come after the first call.
+        world.calm_down();
         for reader in readers {
             world.finished(reader, "a reader").await;
         }
-        client::read_everything(&world).await;
+        let everything = world.task(client::read_everything(Arc::clone(&world)));
+        world.finished(everything, "the last reader").await;
         let outcome = world.outcome();
         world.stop();
         outcome

@@ -199,7 +199,8 @@ fn timestamps_are_checked_by_header_where_that_decides_and_by_record_where_not()
     let limited = configs(&[("message.timestamp.before.max.ms", "1000")]);
     let stamped = configs(&[("message.timestamp.type", "LogAppendTime")]);
     let plain = TopicConfig::default();
-    let cases: &[(&[i64], &TopicConfig, Option<&[i32]>)] = &[
+    type Case<'a> = (&'a [i64], &'a TopicConfig, Option<&'a [i32]>);
+    let cases: &[Case<'_>] = &[
         (&[0, NOW, NOW + hour], &plain, None),
         (&[NOW, NOW + hour + 1, NOW], &plain, Some(&[1])),
         (&[-1], &plain, None),

@@ -55,11 +55,14 @@ fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
+/// Name, partitions and configs of a topic to be created.
+pub(super) type NewTopic<'a> = (&'a str, i32, &'a [(&'a str, &'a str)]);
+
 pub(super) async fn create_topics(
     metadata: &dyn Metadata,
-    topics: &[(&str, i32, &[(&str, &str)])],
+    topics: &[NewTopic<'_>],
 ) -> Vec<CreatableTopicResult> {
-    let creatable = |(name, partitions, configs): &(&str, i32, &[(&str, &str)])| {
+    let creatable = |(name, partitions, configs): &NewTopic<'_>| {
         let config = |(name, value): &(&str, &str)| {
             CreatableTopicConfig::default()
                 .with_name(text(name))
