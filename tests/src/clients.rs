@@ -3,8 +3,10 @@
 use std::{
     collections::BTreeMap,
     fs::File,
+    io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 /// A client that the tests drive through the text format of `tests/clients`.
@@ -118,26 +120,37 @@ impl Client {
     }
 }
 
-/// Starts kcat producing each line of `file` as a value, idempotently.
+/// Starts kcat producing each line of `file` as a value, idempotently, about 400 lines a second.
 ///
 /// # Panics
 /// If kcat cannot be started (it is a Debian package; `tests/run --deps` installs it).
 #[must_use]
 pub fn kcat_produce(bootstrap: &str, topic: &str, file: &Path, codec: &str, out: &Path) -> Child {
-    Command::new("kcat")
-        .args(["-P", "-b", bootstrap, "-t", topic, "-z", codec, "-l"])
-        .args([
-            "-X",
-            "enable.idempotence=true",
-            "-X",
-            "message.timeout.ms=300000",
-        ])
-        .arg(file)
-        .stdin(Stdio::null())
+    let mut child = Command::new("kcat")
+        // -E: without it kcat ends as soon as all its connections are down.
+        .args(["-P", "-E", "-b", bootstrap, "-t", topic, "-z", codec])
+        .args(["-X", "enable.idempotence=true"])
+        .args(["-X", "message.timeout.ms=300000"])
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(File::create(out).expect("an output file"))
         .spawn()
-        .expect("kcat can be started (tests/run --deps installs it)")
+        .expect("kcat can be started (tests/run --deps installs it)");
+    let mut stdin = child.stdin.take().expect("its input is a pipe");
+    let lines = std::fs::read(file).expect("kcat's input");
+    std::thread::spawn(move || {
+        for some in lines
+            .split_inclusive(|&byte| byte == b'\n')
+            .collect::<Vec<_>>()
+            .chunks(20)
+        {
+            if stdin.write_all(&some.concat()).is_err() {
+                break; // Its exit status says why.
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    child
 }
 
 /// Reads a topic with kcat from beginning to end: (partition, offset) -> value bytes.

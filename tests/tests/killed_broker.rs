@@ -74,9 +74,13 @@ fn start_producers(broker: &DevBroker, folder: &Path, count: usize, round: usize
     runs
 }
 
-fn finish(child: &mut Child, name: &str) {
+fn finish(child: &mut Child, name: &str, said: &Path) {
     let status = child.wait().expect("a child can be waited for");
-    assert!(status.success(), "{name} ended with {status}");
+    assert!(
+        status.success(),
+        "{name} ended with {status}: {}",
+        std::fs::read_to_string(said).unwrap_or_default()
+    );
 }
 
 /// A small generator for the moments of the kills; its seed is printed.
@@ -127,10 +131,14 @@ fn nothing_acknowledged_is_lost_or_doubled_when_the_broker_is_killed() {
             killed += 1;
         }
         for run in &mut runs {
-            finish(&mut run.child, &run.name);
+            finish(&mut run.child, &run.name, &run.acks.with_extension("err"));
         }
-        finish(&mut kcat, "kcat");
-        finish(&mut reader, "the early reader");
+        finish(&mut kcat, "kcat", &errors);
+        finish(
+            &mut reader,
+            "the early reader",
+            &early.with_extension("err"),
+        );
         check_round(&broker, folder.path(), &runs, &read_log(&early));
         check_kcat(&broker, &kcat_topic, &text);
     }
@@ -183,7 +191,7 @@ fn check_round(
                 &[],
                 &out,
             );
-            finish(&mut reader, "a reader");
+            finish(&mut reader, "a reader", &out.with_extension("err"));
             logs.push(read_log(&out));
         }
         assert_eq!(logs[0], logs[1], "{}: both clients read the same", run.name);
