@@ -17,6 +17,7 @@ use crate::{
     compose::Process,
     data_folder::DataFolder,
     http::{self, Readiness},
+    open_files,
 };
 
 /// Runs until a signal ends it.
@@ -32,6 +33,7 @@ pub(crate) fn run(dev: &Dev) -> Result<()> {
 }
 
 async fn serve(dev: &Dev, mut stop: Stop) -> Result<()> {
+    open_files::raise(dev.tuning.connections_max);
     let ports = Ports::system();
     let data = DataFolder::open(&dev.data)?;
     let kafka = Listener::bind(dev.kafka_listen.0, dev.node_ids)

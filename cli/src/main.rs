@@ -12,6 +12,7 @@ mod dev;
 mod http;
 mod instant;
 mod logging;
+mod open_files;
 mod produce;
 mod progress;
 mod record_format;
