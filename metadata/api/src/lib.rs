@@ -16,6 +16,7 @@ pub mod fake;
 pub mod kafka;
 pub mod locate;
 pub mod register;
+pub mod secret;
 pub mod watch;
 
 pub use client::{CommitChannel, Metadata, WatchChannel};
