@@ -6,6 +6,7 @@ pub mod broker;
 pub mod clients;
 pub mod fetch;
 pub mod history;
+pub mod process;
 pub mod records;
 pub mod sim;
 pub mod wire;

@@ -13,7 +13,8 @@ use std::{
 
 use aquifer_tests::{
     batches::{PLAIN, batch},
-    broker::{DevBroker, binary, free_port, http_get, signal},
+    broker::DevBroker,
+    process::{binary, free_port, http_get, signal},
     wire::{Connection, produce_request},
 };
 use kafka_protocol::messages::ProduceRequest;
@@ -24,10 +25,10 @@ fn failing_start(data: &Path, kafka: u16, wrap: Option<&[&str]>) -> Output {
     let mut command = match wrap {
         Some(words) => {
             let mut command = Command::new(words[0]);
-            command.args(&words[1..]).arg(binary());
+            command.args(&words[1..]).arg(binary("aquifer"));
             command
         }
-        None => Command::new(binary()),
+        None => Command::new(binary("aquifer")),
     };
     let mut child = command
         .arg("dev")
@@ -201,7 +202,7 @@ fn settings_that_do_not_exist() {
     let file = folder.path().join("aquifer.toml");
     std::fs::write(&file, "kafka-listn = \"127.0.0.1:1\"\n").expect("a file");
     let run = |arguments: &[&str]| {
-        Command::new(binary())
+        Command::new(binary("aquifer"))
             .args(arguments)
             .output()
             .expect("the binary can be started")
