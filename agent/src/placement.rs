@@ -134,6 +134,7 @@ mod tests {
                 port: 9092,
                 node_ids,
                 zone: zone.to_owned(),
+                peer: String::new(),
             },
         }
     }

@@ -24,6 +24,7 @@ pub(crate) fn settings() -> AgentSettings {
         port: 9092,
         node_ids: 1,
         zone: "a".to_owned(),
+        peer: String::new(),
     })
 }
 

@@ -105,6 +105,7 @@ fn advertised(dev: &Dev, kafka: &Listener) -> AgentAddress {
         port: bound.port(),
         node_ids: dev.node_ids,
         zone: dev.zone.clone(),
+        peer: String::new(),
     }
 }
 

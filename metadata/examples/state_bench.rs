@@ -148,6 +148,7 @@ fn cluster(partitions: i32) -> (State, TopicId, Registration) {
             port: 9092,
             node_ids: 1,
             zone: String::new(),
+            peer: String::new(),
         },
     };
     let decided = decide::register(&state, &request).expect("the address is sound");

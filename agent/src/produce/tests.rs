@@ -145,6 +145,7 @@ impl Bed {
                 port: 1,
                 node_ids: 1,
                 zone: String::new(),
+                peer: String::new(),
             },
         };
         let session = AgentSession::register(metadata.clone(), ports.clone(), request)

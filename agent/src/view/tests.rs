@@ -207,6 +207,7 @@ fn address() -> AgentAddress {
         port: 1,
         node_ids: 1,
         zone: String::new(),
+        peer: String::new(),
     }
 }
 

@@ -22,6 +22,8 @@ pub struct AgentAddress {
     pub node_ids: u8,
     /// Its zone; empty = none.
     pub zone: String,
+    /// `host:port` where the agents of its zone get from it what it has in memory; empty = nowhere.
+    pub peer: String,
 }
 
 /// What a registered writer needs to know.

@@ -122,6 +122,7 @@ pub(crate) fn agent_to(agent: &AgentAddress) -> proto::AgentAddress {
         port: u32::from(agent.port),
         node_ids: u32::from(agent.node_ids),
         zone: agent.zone.clone(),
+        peer: agent.peer.clone(),
     }
 }
 
@@ -132,6 +133,7 @@ pub(crate) fn agent_from(agent: Option<proto::AgentAddress>) -> Result<AgentAddr
         port: u16::try_from(agent.port).map_err(|_| "a port is over 65535")?,
         node_ids: u8::try_from(agent.node_ids).map_err(|_| "an agent has too many node ids")?,
         zone: agent.zone,
+        peer: agent.peer,
     })
 }
 

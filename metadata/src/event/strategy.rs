@@ -189,14 +189,20 @@ fn hold_decided() -> impl Strategy<Value = HoldDecided> {
 }
 
 fn agent() -> impl Strategy<Value = AgentAddress> {
-    ("[a-z]{0,8}", any::<u16>(), any::<u8>(), "[a-z]{0,3}").prop_map(
-        |(host, port, node_ids, zone)| AgentAddress {
+    (
+        "[a-z]{0,8}",
+        any::<u16>(),
+        any::<u8>(),
+        "[a-z]{0,3}",
+        "[a-z:0-9]{0,8}",
+    )
+        .prop_map(|(host, port, node_ids, zone, peer)| AgentAddress {
             host,
             port,
             node_ids,
             zone,
-        },
-    )
+            peer,
+        })
 }
 
 fn topic_created() -> impl Strategy<Value = Event> {

@@ -184,13 +184,18 @@ fn hold_decided(decision: Decision) -> HoldDecided {
     }
 }
 
-/// One event of each kind. A new kind gets a line here and a golden file.
+/// One event of each kind, and one for each later form of a kind. A new kind gets a line here and a golden file.
 fn examples() -> Vec<(&'static str, Event)> {
     let agent = AgentAddress {
         host: "agent-1.example".to_owned(),
         port: 9092,
         node_ids: 4,
         zone: "zone-a".to_owned(),
+        peer: String::new(),
+    };
+    let with_peer = AgentAddress {
+        peer: "10.0.0.7:9400".to_owned(),
+        ..agent.clone()
     };
     let configs = [("cleanup.policy", "compact"), ("retention.ms", "60000")];
     let configs = configs.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -215,6 +220,14 @@ fn examples() -> Vec<(&'static str, Event)> {
                 slot: WriterSlot(3),
                 session: SessionId(9),
                 agent,
+            },
+        ),
+        (
+            "registered_with_peer",
+            Event::Registered {
+                slot: WriterSlot(3),
+                session: SessionId(9),
+                agent: with_peer,
             },
         ),
         (

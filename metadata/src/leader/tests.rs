@@ -155,6 +155,7 @@ impl Writer {
             port: 9092,
             node_ids: 1,
             zone: String::new(),
+            peer: String::new(),
         };
         let request = RegisterRequest {
             previous_slot: None,

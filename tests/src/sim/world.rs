@@ -111,6 +111,7 @@ impl World {
             port: 9092 + u16::try_from(index).expect("few agents"),
             node_ids: 1,
             zone: String::new(),
+            peer: String::new(),
         });
         settings.produce.compute = Compute::Inline;
         let metadata = Arc::clone(&self.router) as Arc<dyn Metadata>;

@@ -190,6 +190,7 @@ impl Bed {
                 port: 9092,
                 node_ids: 1,
                 zone: String::new(),
+                peer: String::new(),
             },
         };
         let seam = Arc::clone(&metadata) as Arc<dyn Metadata>;

@@ -57,6 +57,7 @@ pub(super) fn address() -> AgentAddress {
         port: 9092,
         node_ids: 1,
         zone: "zone-a".to_owned(),
+        peer: "127.0.0.1:9400".to_owned(),
     }
 }
 

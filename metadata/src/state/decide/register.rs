@@ -23,6 +23,8 @@ use crate::{
 const SLOT_REST_EPOCHS: u32 = 1_440;
 /// Longest host name (RFC 1035), and longest zone.
 const NAME_BYTES_MAX: usize = 255;
+/// Longest `host:port`.
+const PEER_BYTES_MAX: usize = NAME_BYTES_MAX + ":65535".len();
 
 /// Gives a writer a slot and a new session. It keeps the slot that it had where that rests, or is live
 /// under the same address (then that session ends: a restart that was quicker than its expiry).
@@ -73,6 +75,8 @@ fn check(agent: &AgentAddress) -> Result<(), MetadataError> {
         Some("the host is empty or too long")
     } else if agent.zone.len() > NAME_BYTES_MAX {
         Some("the zone is too long")
+    } else if agent.peer.len() > PEER_BYTES_MAX {
+        Some("the address for other agents is too long")
     } else if agent.node_ids == 0 || i32::from(agent.node_ids) > NODE_IDS_PER_SLOT {
         Some("an agent has 1 to 16 node ids")
     } else if agent.port == 0

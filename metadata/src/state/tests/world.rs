@@ -339,6 +339,7 @@ pub(crate) fn register_request(host: u16) -> RegisterRequest {
             port: 9092,
             node_ids: 4,
             zone: "zone-a".to_owned(),
+            peer: String::new(),
         },
     }
 }

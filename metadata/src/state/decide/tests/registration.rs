@@ -104,10 +104,11 @@ fn ending_a_session_twice_changes_nothing() {
 #[test]
 fn addresses_that_cannot_be_right_are_refused() {
     type Change = fn(&mut AgentAddress);
-    let changes: [(&str, Change); 6] = [
+    let changes: [(&str, Change); 7] = [
         ("no host", |agent| agent.host.clear()),
         ("long host", |agent| agent.host = "h".repeat(256)),
         ("long zone", |agent| agent.zone = "z".repeat(256)),
+        ("long peer address", |agent| agent.peer = "p".repeat(262)),
         ("no node ids", |agent| agent.node_ids = 0),
         ("many node ids", |agent| agent.node_ids = 17),
         ("ports", |agent| agent.port = 65_533),
