@@ -7,7 +7,10 @@
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::ids::{ClusterId, Incarnation, ObjectId, ObjectLevel, UploadEpoch, WriterSlot};
+use crate::{
+    ids::{ClusterId, Incarnation, ObjectId, ObjectLevel, UploadEpoch, WriterSlot},
+    mark::JournalMark,
+};
 
 /// Why a string is not the key of an object. Foreign objects in a shared bucket give this; they are
 /// never touched.
@@ -81,6 +84,45 @@ pub fn parse_object_key(key: &str) -> Result<(ClusterId, ObjectId), KeyError> {
 #[must_use]
 pub fn marker_key() -> &'static str {
     "aquifer-cluster"
+}
+
+/// What the keys of a cluster's tip objects begin with. The last one in key order is the newest.
+#[must_use]
+pub fn tips_prefix(cluster: ClusterId) -> String {
+    format!("aquifer-tip/{cluster}/")
+}
+
+/// The key of the tip object of `mark`.
+#[must_use]
+pub fn tip_key(cluster: ClusterId, mark: &JournalMark) -> String {
+    format!("{}{}", tips_prefix(cluster), place(mark))
+}
+
+/// What the keys of a cluster's witness objects begin with.
+#[must_use]
+pub fn witnesses_prefix(cluster: ClusterId) -> String {
+    format!("aquifer-witness/{cluster}/")
+}
+
+/// The key of the witness object of `mark` that the process with the random number `writer` writes.
+#[must_use]
+pub fn witness_key(cluster: ClusterId, mark: &JournalMark, writer: u64) -> String {
+    format!("{}{}-{writer:016x}", witnesses_prefix(cluster), place(mark))
+}
+
+/// The incarnation that a key of a tip or witness names, so that those of earlier ones need not be read.
+#[must_use]
+pub fn incarnation_of_witness(key: &str) -> Option<Incarnation> {
+    let place = key.rsplit('/').next()?;
+    parse_padded(place.get(..10)?).map(Incarnation)
+}
+
+/// Sorts by incarnation, term and row.
+fn place(mark: &JournalMark) -> String {
+    format!(
+        "{:010}-{:020}-{:020}",
+        mark.incarnation.0, mark.term.0, mark.seq.0
+    )
 }
 
 fn hash(rest: &str) -> u16 {
@@ -168,6 +210,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ids::{JournalSeq, LeaderTerm};
 
     fn id() -> ObjectId {
         ObjectId {
@@ -189,6 +232,31 @@ mod tests {
             object_key(cluster(), &id()),
             "fc49/AQIDBAUGBwgJCgsMDQ4PEA/0000000001/0000000042/l0-7-00000000deadbeef"
         );
+    }
+
+    #[test]
+    fn keys_of_tips_and_witnesses_stay_as_they_were_shipped() {
+        let mark = JournalMark {
+            incarnation: Incarnation(2),
+            term: LeaderTerm(3),
+            seq: JournalSeq(u64::MAX),
+            hash: [1; 32],
+        };
+        let tip = tip_key(cluster(), &mark);
+        assert_eq!(
+            tip,
+            "aquifer-tip/AQIDBAUGBwgJCgsMDQ4PEA/0000000002-00000000000000000003-18446744073709551615"
+        );
+        let witness = witness_key(cluster(), &mark, 0xab);
+        assert_eq!(
+            witness,
+            "aquifer-witness/AQIDBAUGBwgJCgsMDQ4PEA/0000000002-00000000000000000003-18446744073709551615-00000000000000ab"
+        );
+        for key in [tip, witness] {
+            assert_eq!(incarnation_of_witness(&key), Some(Incarnation(2)));
+            assert!(parse_object_key(&key).is_err());
+        }
+        assert_eq!(incarnation_of_witness(marker_key()), None);
     }
 
     #[test]

@@ -12,8 +12,10 @@ pub mod ids;
 pub mod key;
 pub mod limits;
 pub mod map;
+pub mod mark;
 pub mod object;
 pub mod record;
 #[cfg(test)]
 mod samples;
 mod varint;
+pub mod witness;
