@@ -113,6 +113,25 @@ pub enum Event {
         /// Object and size in bytes.
         objects: Vec<(ObjectId, u64)>,
     },
+    /// An operator accepted that the journal lost rows. The sessions ended before, in the same row.
+    LossAccepted(Box<LossAccepted>),
+}
+
+/// See [`Event::LossAccepted`]. Everything in it is above what anybody may have been shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LossAccepted {
+    /// The new incarnation.
+    pub incarnation: Incarnation,
+    /// The upload epoch.
+    pub upload_epoch: UploadEpoch,
+    /// The leader epoch of every topic.
+    pub leader_epoch: LeaderEpoch,
+    /// The next session.
+    pub next_session: SessionId,
+    /// The next producer id.
+    pub next_producer_id: ProducerId,
+    /// Where each partition goes on, sorted. There are no records between its last one and that.
+    pub partitions: Vec<(PartitionId, Offset)>,
 }
 
 /// See [`Event::TopicCreated`].

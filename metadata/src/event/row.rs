@@ -10,7 +10,7 @@ use proto::event::Kind;
 use uuid::Uuid;
 
 use super::{
-    Decision, Event, HoldDecided, TopicCreated,
+    Decision, Event, HoldDecided, LossAccepted, TopicCreated,
     columns::{
         committed_from, committed_to, decision_from, decision_to, moment_from, moment_to,
         topics_from,
@@ -142,6 +142,7 @@ fn event_to(event: &Event) -> proto::Event {
                     .collect(),
             })
         }
+        Event::LossAccepted(accepted) => Kind::LossAccepted(loss_to(accepted)),
     };
     proto::Event { kind: Some(kind) }
 }
@@ -193,8 +194,41 @@ fn event_from(event: proto::Event) -> Result<Event, RowError> {
                 .map(|object| Ok((object_id_from(object.id)?, object.bytes)))
                 .collect::<Result<_, Malformed>>()?,
         },
+        Kind::LossAccepted(from) => Event::LossAccepted(Box::new(loss_from(&from)?)),
     };
     Ok(event)
+}
+
+fn loss_to(accepted: &LossAccepted) -> proto::LossAccepted {
+    let partitions: Vec<PartitionId> = accepted.partitions.iter().map(|(id, _)| *id).collect();
+    let columns = partition_columns(&partitions);
+    proto::LossAccepted {
+        incarnation: accepted.incarnation.0,
+        upload_epoch: accepted.upload_epoch.0,
+        leader_epoch: accepted.leader_epoch.0,
+        next_session: accepted.next_session.0,
+        next_producer_id: accepted.next_producer_id.0,
+        topics: columns.topics,
+        topic_partitions: columns.topic_partitions,
+        partition: columns.partition,
+        high_watermark: accepted.partitions.iter().map(|(_, at)| at.0).collect(),
+    }
+}
+
+fn loss_from(from: &proto::LossAccepted) -> Result<LossAccepted, Malformed> {
+    let partitions = partitions_from(&from.topics, &from.topic_partitions, &from.partition)?;
+    if partitions.len() != from.high_watermark.len() {
+        return Err("partitions and watermarks do not add up");
+    }
+    let marks = from.high_watermark.iter().map(|at| Offset(*at));
+    Ok(LossAccepted {
+        incarnation: Incarnation(from.incarnation),
+        upload_epoch: UploadEpoch(from.upload_epoch),
+        leader_epoch: LeaderEpoch(from.leader_epoch),
+        next_session: SessionId(from.next_session),
+        next_producer_id: ProducerId(from.next_producer_id),
+        partitions: partitions.into_iter().zip(marks).collect(),
+    })
 }
 
 fn topic_to(created: &TopicCreated) -> proto::TopicCreated {
@@ -282,10 +316,25 @@ fn hold_from(from: proto::HoldDecided) -> Result<HoldDecided, Malformed> {
 }
 
 fn expired_to(through: UploadEpoch, partitions: &[PartitionId]) -> proto::ProducersExpired {
-    let mut to = proto::ProducersExpired {
+    let columns = partition_columns(partitions);
+    proto::ProducersExpired {
         last_seen_through: through.0,
-        ..proto::ProducersExpired::default()
-    };
+        topics: columns.topics,
+        topic_partitions: columns.topic_partitions,
+        partition: columns.partition,
+    }
+}
+
+/// Partitions, those of a topic next to each other, as columns.
+#[derive(Default)]
+struct PartitionColumns {
+    topics: Vec<u8>,
+    topic_partitions: Vec<u32>,
+    partition: Vec<u32>,
+}
+
+fn partition_columns(partitions: &[PartitionId]) -> PartitionColumns {
+    let mut to = PartitionColumns::default();
     for group in partitions.chunk_by(|a, b| a.topic == b.topic) {
         let Some(first) = group.first() else {
             continue;
@@ -300,19 +349,27 @@ fn expired_to(through: UploadEpoch, partitions: &[PartitionId]) -> proto::Produc
 }
 
 fn expired_from(from: &proto::ProducersExpired) -> Result<Event, Malformed> {
-    let topics = topics_from(&from.topics, &from.topic_partitions)?;
+    Ok(Event::ProducersExpired {
+        last_seen_through: UploadEpoch(from.last_seen_through),
+        partitions: partitions_from(&from.topics, &from.topic_partitions, &from.partition)?,
+    })
+}
+
+fn partitions_from(
+    topics: &[u8],
+    counts: &[u32],
+    indexes: &[u32],
+) -> Result<Vec<PartitionId>, Malformed> {
+    let topics = topics_from(topics, counts)?;
     let topics = topics
         .iter()
         .flat_map(|(topic, partitions)| std::iter::repeat_n(*topic, *partitions));
     let partitions: Vec<PartitionId> = topics
-        .zip(&from.partition)
+        .zip(indexes)
         .map(|(topic, index)| PartitionId::new(topic, PartitionIndex(index.cast_signed())))
         .collect();
-    if partitions.len() != from.partition.len() {
-        return Err("expired partitions and topics do not add up");
+    if partitions.len() != indexes.len() {
+        return Err("partitions and topics do not add up");
     }
-    Ok(Event::ProducersExpired {
-        last_seen_through: UploadEpoch(from.last_seen_through),
-        partitions,
-    })
+    Ok(partitions)
 }

@@ -13,8 +13,8 @@ use proptest::{collection::vec, option, prelude::*};
 use uuid::Uuid;
 
 use super::{
-    Committed, CommittedBatch, CommittedRun, Decision, Event, HoldDecided, Moment, ObjectInfo,
-    TopicCreated,
+    Committed, CommittedBatch, CommittedRun, Decision, Event, HoldDecided, LossAccepted, Moment,
+    ObjectInfo, TopicCreated,
 };
 
 /// Mostly small numbers, so that events meet each other, and now and then any.
@@ -220,6 +220,30 @@ fn topic_created() -> impl Strategy<Value = Event> {
     )
 }
 
+fn loss_accepted() -> impl Strategy<Value = Event> {
+    let partitions = proptest::collection::btree_map(partition(), number::<i64>(), 0..4);
+    let counters = (
+        number::<u32>(),
+        number::<u32>(),
+        number::<i32>(),
+        number::<u64>(),
+        number::<i64>(),
+    );
+    (counters, partitions).prop_map(|(counters, partitions)| {
+        Event::LossAccepted(Box::new(LossAccepted {
+            incarnation: Incarnation(counters.0),
+            upload_epoch: UploadEpoch(counters.1),
+            leader_epoch: LeaderEpoch(counters.2),
+            next_session: SessionId(counters.3),
+            next_producer_id: ProducerId(counters.4),
+            partitions: partitions
+                .into_iter()
+                .map(|(id, at)| (id, Offset(at)))
+                .collect(),
+        }))
+    })
+}
+
 /// Any event that the journal can carry.
 pub(crate) fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
@@ -262,6 +286,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
                 partitions,
             }
         }),
+        1 => loss_accepted(),
         1 => (number::<u32>(), vec((object(), any::<u64>()), 0..3)).prop_map(|(since, objects)| {
             Event::ObjectsReleased {
                 since: UploadEpoch(since),

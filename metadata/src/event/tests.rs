@@ -14,8 +14,9 @@ use prost::Message;
 use uuid::Uuid;
 
 use super::{
-    Committed, CommittedBatch, CommittedRun, Decision, Event, HoldDecided, Moment, ObjectInfo,
-    ROW_VERSION, RowError, TopicCreated, decode_row, encode_row, golden, proto, strategy,
+    Committed, CommittedBatch, CommittedRun, Decision, Event, HoldDecided, LossAccepted, Moment,
+    ObjectInfo, ROW_VERSION, RowError, TopicCreated, decode_row, encode_row, golden, proto,
+    strategy,
 };
 
 proptest! {
@@ -290,6 +291,30 @@ fn examples() -> Vec<(&'static str, Event)> {
                 objects: vec![(object(1).id, 10), (object(2).id, 20)],
             },
         ),
+        (
+            "loss_accepted",
+            Event::LossAccepted(Box::new(LossAccepted {
+                incarnation: Incarnation(2),
+                upload_epoch: UploadEpoch(44),
+                leader_epoch: LeaderEpoch(1_005),
+                next_session: SessionId(1_000_009),
+                next_producer_id: ProducerId(1_000_007),
+                partitions: vec![
+                    (
+                        PartitionId::new(topic(1), PartitionIndex(0)),
+                        Offset(1_000_000),
+                    ),
+                    (
+                        PartitionId::new(topic(1), PartitionIndex(1)),
+                        Offset(1_000_200),
+                    ),
+                    (
+                        PartitionId::new(topic(2), PartitionIndex(0)),
+                        Offset(1_000_000),
+                    ),
+                ],
+            })),
+        ),
     ]
 }
 
@@ -301,7 +326,7 @@ fn golden_rows_of_version_1() {
         .map(|(_, event)| std::mem::discriminant(event))
         .map(|kind| format!("{kind:?}"))
         .collect();
-    assert_eq!(kinds.len(), 11, "every kind of event has an example");
+    assert_eq!(kinds.len(), 12, "every kind of event has an example");
     for (name, event) in examples {
         let row = encode_row(std::slice::from_ref(&event));
         golden::check(&format!("row-v1-{name}.bin"), &row);

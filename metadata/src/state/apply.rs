@@ -16,7 +16,7 @@ use super::{
     session::{RememberedCommit, Session},
     topic::Topic,
 };
-use crate::event::{Committed, Event, HoldDecided, Moment, TopicCreated};
+use crate::event::{Committed, Event, HoldDecided, LossAccepted, Moment, TopicCreated};
 
 /// What events changed that watchers are told of. Collected over as many events as the caller likes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -96,6 +96,48 @@ impl State {
                 partitions,
             } => self.producers_expired(*last_seen_through, partitions),
             Event::ObjectsReleased { since, objects } => self.objects_released(*since, objects),
+            Event::LossAccepted(accepted) => self.loss_accepted(accepted, changes),
+        }
+    }
+
+    fn loss_accepted(&mut self, accepted: &LossAccepted, changes: &mut Changes) {
+        let at = self.position;
+        changes.upload_epoch = true;
+        if self.counters.at < at {
+            let counters = &mut self.counters;
+            counters.incarnation = counters.incarnation.max(accepted.incarnation);
+            counters.upload_epoch = counters.upload_epoch.max(accepted.upload_epoch);
+            let next = LeaderEpoch(accepted.leader_epoch.0.saturating_add(1));
+            counters.next_leader_epoch = counters.next_leader_epoch.max(next);
+            let producer = accepted.next_producer_id;
+            counters.next_producer_id = counters.next_producer_id.max(producer);
+            self.touch_counters();
+        }
+        if self.slots.at < at {
+            let next = accepted.next_session;
+            self.slots.next_session = self.slots.next_session.max(next);
+            self.slots.at = at;
+            self.dirty.mark(&mut self.slots.dirty, PageRef::Slots);
+        }
+        for (id, topic) in &mut self.topics {
+            // later ones were created with a higher epoch
+            if topic.at < at {
+                topic.at = at;
+                topic.leader_epoch = topic.leader_epoch.max(accepted.leader_epoch);
+                self.dirty.mark(&mut topic.dirty, PageRef::Topic(*id));
+                changes.topics.push(*id);
+            }
+        }
+        for (id, high_watermark) in &accepted.partitions {
+            let topic = self.topics.get_mut(&id.topic);
+            let partition = topic.and_then(|topic| topic.partition_mut(id.partition));
+            let Some(partition) = partition.filter(|partition| partition.at < at) else {
+                continue;
+            };
+            partition.go_on_at(*high_watermark);
+            partition.at = at;
+            self.dirty.mark(&mut partition.dirty, PageRef::Head(*id));
+            changes.partitions.push(*id);
         }
     }
 

@@ -71,6 +71,15 @@ impl Partition {
         }
     }
 
+    /// Leaves offsets out: what follows begins at `offset`, or where the log ends if that is later.
+    pub(super) fn go_on_at(&mut self, offset: Offset) {
+        if offset.0 > self.high_watermark {
+            self.high_watermark = offset.0;
+            // a first batch may be among what was lost, and its producer goes on
+            self.ever_held = true;
+        }
+    }
+
     pub(super) fn producer(&self, id: ProducerId) -> Option<&Producer> {
         self.producers.as_ref()?.0.get(&id).map(Box::as_ref)
     }

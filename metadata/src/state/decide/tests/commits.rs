@@ -371,6 +371,7 @@ fn events_come_in_the_order_in_which_they_must_be_applied() {
             Event::Committed(_) => "committed",
             Event::HoldsDecided { .. } => "holds",
             Event::ObjectsReleased { .. } => "released",
+            Event::LossAccepted(_) => "loss accepted",
             _ => "another",
         })
         .collect();
