@@ -89,6 +89,7 @@ impl Broker {
         let request = RegisterRequest {
             previous_slot: None,
             agent: settings.address.clone(),
+            seen: None,
         };
         let session = AgentSession::register(Arc::clone(&metadata), ports.clone(), request).await?;
         let view = View::start(

@@ -5,9 +5,11 @@ use std::{sync::Arc, time::Duration};
 use aquifer_format::ids::SessionId;
 use aquifer_metadata_api::{
     Metadata, MetadataError,
+    mark::JournalMark,
     register::{RegisterRequest, Registration},
 };
 use aquifer_store::{Monotonic, Ports};
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 /// Pause after the first failed registration; doubles up to [`BACK_OFF_MAX`].
@@ -22,6 +24,37 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 pub struct AgentSession {
     current: watch::Sender<Registration>,
     lost: mpsc::UnboundedSender<SessionId>,
+    memory: Arc<Memory>,
+}
+
+/// What the agent remembers of the metadata journal.
+#[derive(Debug)]
+struct Memory {
+    seen: Mutex<Option<JournalMark>>,
+    lost_rows: watch::Sender<Option<String>>,
+}
+
+impl Memory {
+    /// Notes how a call ended that shows the leader what this agent remembers.
+    fn note<T>(&self, called: &Result<T, MetadataError>) {
+        let now = match called {
+            Ok(_) => None,
+            Err(MetadataError::LostRows { reason }) => Some(reason.clone()),
+            Err(_) => return,
+        };
+        self.lost_rows.send_if_modified(|before| {
+            let turned = before.is_some() != now.is_some();
+            match &now {
+                Some(reason) if turned => {
+                    tracing::error!(reason, "the metadata journal lost rows; this agent serves nobody until the loss is accepted");
+                }
+                None if turned => tracing::warn!("the loss of metadata journal rows was accepted"),
+                _ => {}
+            }
+            *before = now;
+            turned
+        });
+    }
 }
 
 impl AgentSession {
@@ -34,16 +67,44 @@ impl AgentSession {
         ports: Ports,
         request: RegisterRequest,
     ) -> Result<Arc<Self>, MetadataError> {
-        let registration = register(&metadata, &ports, &request).await?;
+        let memory = Arc::new(Memory {
+            seen: Mutex::new(request.seen),
+            lost_rows: watch::Sender::new(None),
+        });
+        let registration = register(&metadata, &ports, &request, &memory).await?;
         let (lost, losses) = mpsc::unbounded_channel();
         let session = Arc::new(Self {
             current: watch::Sender::new(registration),
             lost,
+            memory: Arc::clone(&memory),
         });
         let current = session.current.clone();
         let tasks = ports.tasks.clone();
-        tasks.spawn(follow(metadata, ports, request, current, losses));
+        tasks.spawn(follow(metadata, ports, request, current, losses, memory));
         Ok(session)
+    }
+
+    /// The newest row of the metadata journal that this agent was shown.
+    #[must_use]
+    pub fn seen(&self) -> Option<JournalMark> {
+        *self.memory.seen.lock()
+    }
+
+    /// Why nobody is served: the journal lost rows that this agent or another one was shown. None = as
+    /// far as is known, it did not. An agent is not ready while it did.
+    #[must_use]
+    pub fn lost_rows(&self) -> watch::Receiver<Option<String>> {
+        self.memory.lost_rows.subscribe()
+    }
+
+    /// Remembers a row that the watch showed.
+    pub(crate) fn saw(&self, mark: JournalMark) {
+        *self.memory.seen.lock() = Some(mark);
+    }
+
+    /// Notes how opening a watch ended, which shows the leader what this agent remembers.
+    pub(crate) fn note_watch<T>(&self, opened: &Result<T, MetadataError>) {
+        self.memory.note(opened);
     }
 
     /// The registration in force.
@@ -72,6 +133,7 @@ async fn follow(
     mut request: RegisterRequest,
     current: watch::Sender<Registration>,
     mut losses: mpsc::UnboundedReceiver<SessionId>,
+    memory: Arc<Memory>,
 ) {
     let mut registered_at: Option<Monotonic> = None;
     while let Some(lost) = losses.recv().await {
@@ -88,7 +150,7 @@ async fn follow(
             ports.clock.sleep_until(at.plus(BACK_OFF_MAX)).await;
         }
         request.previous_slot = Some(slot);
-        match register(&metadata, &ports, &request).await {
+        match register(&metadata, &ports, &request, &memory).await {
             Ok(registration) => {
                 tracing::info!(
                     session = %registration.session,
@@ -109,10 +171,17 @@ async fn register(
     metadata: &Arc<dyn Metadata>,
     ports: &Ports,
     request: &RegisterRequest,
+    memory: &Memory,
 ) -> Result<Registration, MetadataError> {
     let mut back_off = BACK_OFF_MIN;
     loop {
-        match metadata.register(request.clone()).await {
+        let request = RegisterRequest {
+            seen: *memory.seen.lock(),
+            ..request.clone()
+        };
+        let registered = metadata.register(request).await;
+        memory.note(&registered);
+        match registered {
             Ok(registration) => return Ok(registration),
             Err(error @ MetadataError::Refused { .. }) => return Err(error),
             Err(error) => {

@@ -150,6 +150,7 @@ fn cluster(partitions: i32) -> (State, TopicId, Registration) {
             zone: String::new(),
             peer: String::new(),
         },
+        seen: None,
     };
     let decided = decide::register(&state, &request).expect("the address is sound");
     for event in &decided.events {

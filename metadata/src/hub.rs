@@ -21,7 +21,7 @@ use aquifer_metadata_api::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::sequencer::request::OpenedWatch;
+use crate::{journal::RowHash, sequencer::request::OpenedWatch};
 
 /// Frames that wait for one watcher at most: more than two seconds of group commits on a fast disk.
 const QUEUE_FRAMES_MAX: usize = 4_096;
@@ -100,12 +100,21 @@ pub(crate) struct Acknowledgement {
 pub(crate) struct Publication {
     pub(crate) seq: JournalSeq,
     /// None = nothing but acknowledgements.
-    pub(crate) common: Option<Arc<CommonFrame>>,
+    pub(crate) common: Option<CommonFrame>,
     /// For new watchers, instead of `common`.
-    pub(crate) reset: Option<Arc<CommonFrame>>,
+    pub(crate) reset: Option<CommonFrame>,
     pub(crate) new_watchers: Vec<NewWatcher>,
     pub(crate) acknowledgements: Vec<Acknowledgement>,
     pub(crate) extents: BTreeMap<PartitionId, Vec<Extent>>,
+}
+
+impl Publication {
+    /// Says what the hash of its row is, once that is known.
+    pub(crate) fn set_hash(&mut self, hash: RowHash) {
+        for frame in self.common.iter_mut().chain(&mut self.reset) {
+            frame.hash = hash;
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -233,9 +242,10 @@ impl Hub {
                 }
             }
         }
+        let common = publication.common.map(Arc::new);
         let mut cut = Vec::new();
         for (id, watcher) in &self.watchers {
-            let common = publication.common.as_ref();
+            let common = common.as_ref();
             let mut kept =
                 common.is_none_or(|common| watcher.push(Frame::Common(Arc::clone(common))));
             if let Some(mut frame) = extents.remove(id) {
@@ -255,7 +265,7 @@ impl Hub {
                 }
             }
         }
-        if let Some(reset) = publication.reset {
+        if let Some(reset) = publication.reset.map(Arc::new) {
             for new in publication.new_watchers {
                 self.attach(new, &reset);
             }

@@ -26,7 +26,7 @@ pub(crate) struct Work {
 /// What became of it.
 pub(crate) enum Written {
     /// The row is durable.
-    Durable(JournalSeq),
+    Durable(JournalSeq, RowHash),
     /// It is not and never will be.
     Stop(StopReason),
 }
@@ -72,7 +72,7 @@ async fn append(ports: &Ports, journal: &dyn Journal, row: &Row) -> Written {
         let reason = match tried {
             Some(Ok(Appended::Durable)) => {
                 note_durable(ports, started, row, tries);
-                return Written::Durable(row.seq);
+                return Written::Durable(row.seq, row.hash);
             }
             Some(Ok(Appended::Deposed { by })) => {
                 return Written::Stop(StopReason::Deposed { by: Some(by) });

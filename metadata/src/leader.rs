@@ -139,11 +139,11 @@ impl Leader {
                 (cluster, vec![genesis])
             }
         };
-        tracing::info!(%cluster, %term, tail = %recovered.tail, "leading the metadata service");
+        tracing::info!(%cluster, %term, tail = %recovered.hashes.tail(), "leading the metadata service");
         let (requests, queue) = mpsc::channel(QUEUE_REQUESTS);
         let (tell, stopped) = watch::channel(None);
         let stopping = CancellationToken::new();
-        let tail_hash = recovered.tail_hash;
+        let tail_hash = recovered.hashes.tail_hash();
         let writer = journal_writer::start(&ports, Arc::clone(&journal), term, tail_hash);
         let pages_through: JournalSeq = recovered.pages_through;
         let pager = Pager::new(&ports, Arc::clone(&journal), term, pages_through);
@@ -151,7 +151,7 @@ impl Leader {
             ports: ports.clone(),
             state,
             term,
-            tail: recovered.tail,
+            hashes: recovered.hashes,
             writer,
             lease,
             pager,

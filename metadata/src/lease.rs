@@ -36,12 +36,19 @@ pub(crate) enum Standing {
 pub(crate) struct LeaseView {
     pub(crate) standing: watch::Receiver<Standing>,
     wanted: Arc<Notify>,
+    ttl: Duration,
 }
 
 impl LeaseView {
     /// Whether nobody else can lead at `now`.
     pub(crate) fn is_sure(&self, now: Monotonic) -> bool {
         matches!(&*self.standing.borrow(), Standing::HeldUntil(until) if now < *until)
+    }
+
+    /// Whether a renewal that was asked for at `at` or later succeeded.
+    pub(crate) fn was_renewed_after(&self, at: Monotonic) -> bool {
+        let least = sure_until(at, self.ttl);
+        matches!(&*self.standing.borrow(), Standing::HeldUntil(until) if *until >= least)
     }
 
     /// Asks for a renewal at once.
@@ -99,6 +106,7 @@ pub(crate) fn keep(
     let wanted = Arc::new(Notify::new());
     let nudges = Arc::clone(&wanted);
     let task_ports = ports.clone();
+    let ttl = terms.ttl;
     ports.tasks.spawn(async move {
         let mut pause = terms.ttl / 3;
         loop {
@@ -127,7 +135,11 @@ pub(crate) fn keep(
             }
         }
     });
-    LeaseView { standing, wanted }
+    LeaseView {
+        standing,
+        wanted,
+        ttl,
+    }
 }
 
 async fn renew(

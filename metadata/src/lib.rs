@@ -5,6 +5,7 @@
 //! [`local::LocalMetadata`]; one task owns the state and commits requests in groups.
 
 pub mod event;
+mod hashes;
 mod hub;
 pub mod journal;
 mod journal_writer;
@@ -13,9 +14,11 @@ mod lease;
 pub mod local;
 mod pager;
 mod recovery;
+pub mod role;
 mod sequencer;
 pub mod state;
 
 pub use leader::{Leader, LeaderSettings, StartError, StopReason};
 pub use local::LocalMetadata;
 pub use recovery::RecoveryError;
+pub use role::Role;

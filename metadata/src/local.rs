@@ -8,6 +8,7 @@ use aquifer_metadata_api::{
     commit::CommitCall,
     kafka::KafkaCall,
     locate::{LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
+    mark::JournalMark,
     register::{RegisterRequest, Registration},
     watch::{Frame, InterestChange},
 };
@@ -118,9 +119,13 @@ impl Metadata for LocalMetadata {
         self.call(Request::Barrier).await
     }
 
-    async fn watch(&self, session: SessionId) -> Result<WatchChannel, MetadataError> {
+    async fn watch(
+        &self,
+        session: SessionId,
+        seen: Option<JournalMark>,
+    ) -> Result<WatchChannel, MetadataError> {
         let opened = self
-            .call(|reply| Request::OpenWatch(session, reply))
+            .call(|reply| Request::OpenWatch(session, seen, reply))
             .await?;
         let (interests, of_agent) = mpsc::channel(INTERESTS);
         let (to_agent, frames) = mpsc::channel(FRAMES);

@@ -4,6 +4,7 @@ use aquifer_format::ids::JournalSeq;
 
 use crate::{
     event::{RowError, decode_row},
+    hashes::Hashes,
     journal::{Journal, JournalError, Loaded, Row, RowHash, row_hash},
     state::{Budgets, PageError, State},
 };
@@ -57,8 +58,8 @@ pub enum RecoveryError {
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) state: State,
-    pub(crate) tail: JournalSeq,
-    pub(crate) tail_hash: RowHash,
+    /// Of the rows that were read; its tail is the journal's.
+    pub(crate) hashes: Hashes,
     /// Up to where the pages are complete.
     pub(crate) pages_through: JournalSeq,
 }
@@ -92,6 +93,7 @@ async fn load_and_replay(
     drop(loaded.pages);
     let mut at = loaded.pages_through;
     let mut previous: Option<RowHash> = None;
+    let mut hashes = Hashes::default();
     while at < tail {
         let rows = journal.read(JournalSeq(at.0 + 1), BATCH_ROWS).await?;
         if rows.is_empty() {
@@ -110,6 +112,7 @@ async fn load_and_replay(
             }
             at = row.seq;
             previous = Some(row.hash);
+            hashes.push(row.seq, row.hash);
         }
         // a long replay shares its thread
         tokio::task::yield_now().await;
@@ -126,8 +129,11 @@ async fn load_and_replay(
     );
     Ok(Recovered {
         state,
-        tail,
-        tail_hash,
+        hashes: if previous.is_some() {
+            hashes
+        } else {
+            Hashes::new(tail, tail_hash)
+        },
         pages_through: loaded.pages_through,
     })
 }

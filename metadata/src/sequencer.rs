@@ -9,7 +9,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use aquifer_format::ids::{JournalSeq, LeaderTerm, SessionId, UploadEpoch};
-use aquifer_metadata_api::{MetadataError, commit::CommitAnswer, watch::AgentView};
+use aquifer_metadata_api::{
+    MetadataError, commit::CommitAnswer, mark::JournalMark, watch::AgentView,
+};
 use aquifer_store::{Monotonic, Ports};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -21,6 +23,7 @@ use self::{
 };
 use crate::{
     event::Event,
+    hashes::{Hashes, Verdict},
     hub::{Hub, NewWatcher, Publication},
     journal_writer::{JournalWriter, Work, Written},
     leader::StopReason,
@@ -71,7 +74,8 @@ pub(crate) struct Parts {
     pub(crate) ports: Ports,
     pub(crate) state: State,
     pub(crate) term: LeaderTerm,
-    pub(crate) tail: JournalSeq,
+    /// Of the rows that are there.
+    pub(crate) hashes: Hashes,
     pub(crate) writer: JournalWriter,
     pub(crate) lease: LeaseView,
     pub(crate) pager: Pager,
@@ -88,8 +92,8 @@ pub(crate) struct Sequencer {
     term: LeaderTerm,
     /// The last row that was closed (handed to the journal).
     closed: JournalSeq,
-    /// The last row that is durable.
-    durable: JournalSeq,
+    /// Of the rows that are durable.
+    hashes: Hashes,
     group: Group,
     /// Groups on their way, in order: some that have no row, then at most one that has.
     departing: VecDeque<Departing>,
@@ -105,6 +109,11 @@ pub(crate) struct Sequencer {
     requests: mpsc::Receiver<Request>,
     stopping: CancellationToken,
     throttle_shown: bool,
+    /// Since when, and why, this leader must know whether it still leads: a caller was shown a row that
+    /// is not here by a later leader, or by nobody that can have been.
+    doubt: Option<(Monotonic, String)>,
+    /// Why it stops after this burst.
+    ending: Option<StopReason>,
 }
 
 enum Woken {
@@ -129,8 +138,8 @@ impl Sequencer {
             ports: parts.ports,
             state: parts.state,
             term: parts.term,
-            closed: parts.tail,
-            durable: parts.tail,
+            closed: parts.hashes.tail(),
+            hashes: parts.hashes,
             group: Group::default(),
             departing: VecDeque::new(),
             hub: Hub::default(),
@@ -144,6 +153,8 @@ impl Sequencer {
             requests: parts.requests,
             stopping: parts.stopping,
             throttle_shown: false,
+            doubt: None,
+            ending: None,
         };
         sequencer.apply(parts.first);
         sequencer
@@ -198,8 +209,8 @@ impl Sequencer {
 
     fn wake(&mut self, woken: Woken) -> Option<StopReason> {
         match woken {
-            Woken::Written(Some(Written::Durable(seq))) => {
-                self.durable = seq;
+            Woken::Written(Some(Written::Durable(seq, hash))) => {
+                self.hashes.push(seq, hash);
                 self.deliver();
             }
             Woken::Written(Some(Written::Stop(reason))) => return Some(reason),
@@ -210,6 +221,7 @@ impl Sequencer {
                 if let Standing::Lost { by } = standing {
                     return Some(StopReason::Deposed { by: Some(by) });
                 }
+                self.resolve_doubt();
             }
             Woken::Pages(put) => {
                 if self.pager.finished(put, &mut self.state) {
@@ -230,7 +242,41 @@ impl Sequencer {
             Woken::Request(None) => self.stopping.cancel(),
             Woken::Request(Some(request)) => self.burst(request),
         }
-        None
+        self.ending.take()
+    }
+
+    /// A leader that held the lease after somebody was shown a row of a later term has lost that row.
+    fn resolve_doubt(&mut self) {
+        let Some((since, seen)) = &self.doubt else {
+            return;
+        };
+        if self.lease.was_renewed_after(*since) {
+            let seen = seen.clone();
+            self.ending = Some(StopReason::LostRows { seen });
+        } else {
+            self.lease.want();
+        }
+    }
+
+    /// Compares what a caller remembers with the journal. An error ends this leader, now or as soon as
+    /// it is known that no other one took over.
+    fn judge(&mut self, seen: Option<&JournalMark>) -> Result<(), MetadataError> {
+        let Some(mark) = seen else { return Ok(()) };
+        let verdict = self.hashes.judge(self.state.incarnation(), mark);
+        let Verdict::Missing { seen } = verdict else {
+            return Ok(());
+        };
+        if mark.term > self.term {
+            let now = self.now();
+            self.doubt.get_or_insert((now, seen));
+            self.lease.want();
+            return Err(MetadataError::Unavailable {
+                reason: format!("another leader may have taken over with term {}", mark.term),
+                may_have_happened: false,
+            });
+        }
+        self.ending = Some(StopReason::LostRows { seen: seen.clone() });
+        Err(MetadataError::LostRows { reason: seen })
     }
 
     /// Handles `first` and what waits behind it.
@@ -304,6 +350,7 @@ impl Sequencer {
             let surface = Surface {
                 term: self.term,
                 seq: self.closed,
+                hash: self.hashes.tail_hash(),
                 throttle_produce: throttle,
                 agents: if agents_changed {
                     self.live_agents(&group.new_watchers)
@@ -347,7 +394,10 @@ impl Sequencer {
             for departure in departing.departures {
                 self.deliver_one(departure);
             }
-            if let Some(publication) = departing.publication {
+            if let Some(mut publication) = departing.publication {
+                if departing.wait == Wait::Row {
+                    publication.set_hash(self.hashes.tail_hash());
+                }
                 self.hub.publish(publication);
             }
         }
@@ -440,7 +490,7 @@ impl Sequencer {
         let progress = Progress {
             closed: whole.then_some(self.closed),
             shown: self.shown_seq(),
-            durable: self.durable,
+            durable: self.hashes.tail(),
         };
         let now = self.now();
         self.pager.step(now, &mut self.state, progress);
@@ -448,9 +498,14 @@ impl Sequencer {
 
     /// Tells everybody who waits.
     fn refuse_all(&mut self, reason: &StopReason) {
-        let fate = |may_have_happened| MetadataError::Unavailable {
-            reason: reason.to_string(),
-            may_have_happened,
+        let fate = |may_have_happened| match reason {
+            StopReason::LostRows { seen } => MetadataError::LostRows {
+                reason: seen.clone(),
+            },
+            _ => MetadataError::Unavailable {
+                reason: reason.to_string(),
+                may_have_happened,
+            },
         };
         for departing in std::mem::take(&mut self.departing) {
             let in_journal = departing.wait == Wait::Row;

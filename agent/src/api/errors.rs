@@ -24,7 +24,8 @@ pub fn metadata_code(error: &MetadataError) -> ResponseError {
         MetadataError::Unavailable {
             may_have_happened: true,
             ..
-        } => ResponseError::RequestTimedOut,
+        }
+        | MetadataError::LostRows { .. } => ResponseError::RequestTimedOut,
         MetadataError::Unavailable { .. } | MetadataError::UnknownSession { .. } => {
             ResponseError::CoordinatorNotAvailable
         }

@@ -123,7 +123,10 @@ impl CommitStream {
 
     fn failed(&self, error: MetadataError) -> StreamEvent {
         match error {
-            MetadataError::Unavailable { reason, .. } => StreamEvent::Broke(reason),
+            // After lost rows were accepted the session has ended; that will be said then.
+            MetadataError::Unavailable { reason, .. } | MetadataError::LostRows { reason } => {
+                StreamEvent::Broke(reason)
+            }
             error => StreamEvent::SessionLost(error),
         }
     }

@@ -147,6 +147,7 @@ impl Bed {
                 zone: String::new(),
                 peer: String::new(),
             },
+            seen: None,
         };
         let session = AgentSession::register(metadata.clone(), ports.clone(), request)
             .await

@@ -26,9 +26,11 @@ pub(super) async fn follow(view: Arc<View>, agent: Arc<AgentSession>) {
     let mut pause = BACK_OFF.0;
     loop {
         let session = registrations.borrow_and_update().session;
-        match view.metadata.watch(session).await {
+        let opened = view.metadata.watch(session, agent.seen()).await;
+        agent.note_watch(&opened);
+        match opened {
             Ok(channel) => {
-                if follow_channel(&view, channel, &mut registrations).await {
+                if follow_channel(&view, &agent, channel, &mut registrations).await {
                     pause = BACK_OFF.0;
                 }
             }
@@ -51,6 +53,7 @@ pub(super) async fn follow(view: Arc<View>, agent: Arc<AgentSession>) {
 /// Follows one watch until it breaks or the session changes; true if it brought anything.
 async fn follow_channel(
     view: &View,
+    agent: &AgentSession,
     mut channel: WatchChannel,
     registrations: &mut watch::Receiver<Registration>,
 ) -> bool {
@@ -67,6 +70,7 @@ async fn follow_channel(
                     if !apply_common(view, &frame, began) {
                         return began;
                     }
+                    agent.saw(frame.mark());
                     began = true;
                 }
                 Some(Frame::Extents(frame)) => apply_extents(view, &frame),

@@ -11,6 +11,7 @@ use aquifer_metadata_api::{
     extent::{Extent, Watermarks},
     kafka::KafkaCall,
     locate::{LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
+    mark::JournalMark,
     register::{AgentAddress, RegisterRequest, Registration},
     watch::{AgentView, CommonFrame, ExtentsFrame, Frame, InterestChange, TopicView},
 };
@@ -68,7 +69,11 @@ impl Metadata for Scripted {
         Ok(*self.position.lock())
     }
 
-    async fn watch(&self, _: SessionId) -> Result<WatchChannel, MetadataError> {
+    async fn watch(
+        &self,
+        _: SessionId,
+        _: Option<JournalMark>,
+    ) -> Result<WatchChannel, MetadataError> {
         let (interests, told) = mpsc::channel(16);
         let (say, frames) = mpsc::channel(16);
         self.opened.send((told, say)).map_err(|_| unavailable())?;
@@ -101,6 +106,7 @@ impl Script {
         let request = RegisterRequest {
             previous_slot: None,
             agent: address(),
+            seen: None,
         };
         let seam = Arc::clone(&leader) as Arc<dyn Metadata>;
         let session = AgentSession::register(Arc::clone(&seam), ports.clone(), request)
@@ -129,6 +135,7 @@ impl Script {
         let mut frame = CommonFrame {
             term: LeaderTerm(1),
             seq: JournalSeq(self.seq),
+            hash: [0; 32],
             incarnation: Incarnation(1),
             reset: false,
             upload_epoch: UploadEpoch(1),

@@ -10,6 +10,7 @@ use crate::{
     error::MetadataError,
     kafka::KafkaCall,
     locate::{LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
+    mark::JournalMark,
     register::{RegisterRequest, Registration},
     watch::{Frame, InterestChange},
 };
@@ -62,8 +63,13 @@ pub trait Metadata: Send + Sync + std::fmt::Debug + 'static {
     /// agent asks "is there really no such topic?".
     async fn barrier(&self) -> Result<(LeaderTerm, JournalSeq), MetadataError>;
 
-    /// Watches topics, watermarks, agents and, where interested, extents.
-    async fn watch(&self, session: SessionId) -> Result<WatchChannel, MetadataError>;
+    /// Watches topics, watermarks, agents and, where interested, extents. `seen` is the newest row that
+    /// the caller was shown by an earlier watch; see [`RegisterRequest::seen`].
+    async fn watch(
+        &self,
+        session: SessionId,
+        seen: Option<JournalMark>,
+    ) -> Result<WatchChannel, MetadataError>;
 
     /// Passes a Kafka request at its pinned version ([`crate::kafka::pinned_version`]) to the leader and
     /// returns the encoded response body of the same version. Errors that Kafka has a code for are in

@@ -20,6 +20,16 @@ pub enum MetadataError {
         /// The session that was named.
         session: SessionId,
     },
+    /// The metadata journal is behind what the caller (or another agent, the bucket's tip or a witness)
+    /// was shown: its database lost rows. Nobody serves until an operator accepted the loss; ask again
+    /// from time to time. The call may have happened in what was lost.
+    #[error(
+        "the metadata journal lost rows ({reason}); nobody serves until the loss is accepted (aquifer metadata accept-loss)"
+    )]
+    LostRows {
+        /// What was seen.
+        reason: String,
+    },
     /// The call breaks a rule of this interface; a bug of the caller, not to be retried.
     #[error("the metadata service refused the call: {reason}")]
     Refused {

@@ -15,6 +15,7 @@ pub mod extent;
 pub mod fake;
 pub mod kafka;
 pub mod locate;
+pub mod mark;
 pub mod register;
 pub mod secret;
 pub mod watch;

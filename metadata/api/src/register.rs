@@ -2,6 +2,8 @@
 
 use aquifer_format::ids::{ClusterId, Incarnation, SessionId, UploadEpoch, WriterSlot};
 
+use crate::mark::JournalMark;
+
 /// A writer introduces itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegisterRequest {
@@ -9,6 +11,9 @@ pub struct RegisterRequest {
     pub previous_slot: Option<WriterSlot>,
     /// What clients and other agents are told of it.
     pub agent: AgentAddress,
+    /// The newest row that it was shown ([`crate::watch::CommonFrame::mark`]), if any: a leader whose
+    /// journal does not have it answers [`crate::MetadataError::LostRows`] and stops.
+    pub seen: Option<JournalMark>,
 }
 
 /// Where an agent can be reached.

@@ -9,6 +9,7 @@ use aquifer_format::ids::{
 
 use crate::{
     extent::{Extent, Watermarks},
+    mark::JournalMark,
     register::AgentAddress,
 };
 
@@ -49,6 +50,8 @@ pub struct CommonFrame {
     pub term: LeaderTerm,
     /// The journal position that it shows; everything in it is durable.
     pub seq: JournalSeq,
+    /// Hash of the row at that position.
+    pub hash: [u8; 32],
     /// The cluster's incarnation.
     pub incarnation: Incarnation,
     /// True = this is the whole state: it replaces topics, configs and agents, clears interests (add
@@ -66,6 +69,19 @@ pub struct CommonFrame {
     pub agents: Option<Vec<AgentView>>,
     /// True while the metadata budget is over 80 %: agents throttle producers.
     pub throttle_produce: bool,
+}
+
+impl CommonFrame {
+    /// What a watcher remembers of this frame, to present it when it registers or watches again.
+    #[must_use]
+    pub fn mark(&self) -> JournalMark {
+        JournalMark {
+            incarnation: self.incarnation,
+            term: self.term,
+            seq: self.seq,
+            hash: self.hash,
+        }
+    }
 }
 
 /// Extents of this watcher's interests.

@@ -141,6 +141,16 @@ pub(crate) fn batch(records: u32) -> BatchSummary {
     }
 }
 
+pub(crate) fn agent() -> AgentAddress {
+    AgentAddress {
+        host: "agent".to_owned(),
+        port: 9092,
+        node_ids: 1,
+        zone: String::new(),
+        peer: String::new(),
+    }
+}
+
 /// An agent's session with its stream of commits.
 pub(crate) struct Writer {
     pub(crate) registration: Registration,
@@ -150,16 +160,10 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) async fn new(metadata: &LocalMetadata) -> Self {
-        let agent = AgentAddress {
-            host: "agent".to_owned(),
-            port: 9092,
-            node_ids: 1,
-            zone: String::new(),
-            peer: String::new(),
-        };
         let request = RegisterRequest {
             previous_slot: None,
-            agent,
+            agent: agent(),
+            seen: None,
         };
         let registration = metadata.register(request).await.expect("registers");
         let channel = metadata.commits(registration.session).await;

@@ -91,14 +91,14 @@ async fn recovered(journal: Canned) -> Result<Recovered, RecoveryError> {
 async fn an_empty_journal_is_an_unborn_cluster() {
     let recovered = recovered(journal(Vec::new())).await.expect("recovers");
     assert!(!recovered.state.is_born());
-    assert_eq!(recovered.tail, JournalSeq(0));
-    assert_eq!(recovered.tail_hash, NO_ROW);
+    assert_eq!(recovered.hashes.tail(), JournalSeq(0));
+    assert_eq!(recovered.hashes.tail_hash(), NO_ROW);
 }
 
 #[tokio::test]
 async fn every_row_is_replayed() {
     let recovered = recovered(journal(rows(1_300))).await.expect("recovers");
-    assert_eq!(recovered.tail, JournalSeq(1_300));
+    assert_eq!(recovered.hashes.tail(), JournalSeq(1_300));
     assert_eq!(recovered.state.upload_epoch(), UploadEpoch(1_300));
 }
 

@@ -12,6 +12,7 @@ use super::request::Departure;
 use crate::{
     event::Event,
     hub::{Acknowledgement, NewWatcher, Publication},
+    journal::RowHash,
     state::{Changes, State},
 };
 
@@ -52,6 +53,8 @@ impl Group {
 pub(super) struct Surface {
     pub(super) term: LeaderTerm,
     pub(super) seq: JournalSeq,
+    /// Hash of the row at `seq`; of one that is yet to be written it is set once it is durable.
+    pub(super) hash: RowHash,
     pub(super) throttle_produce: bool,
     /// All live agents.
     pub(super) agents: Vec<AgentView>,
@@ -72,10 +75,10 @@ pub(super) fn publication(
     new_watchers: Vec<NewWatcher>,
     acknowledgements: Vec<Acknowledgement>,
 ) -> Publication {
-    let reset = (!new_watchers.is_empty()).then(|| Arc::new(whole(state, &surface)));
+    let reset = (!new_watchers.is_empty()).then(|| whole(state, &surface));
     let tells = surface.has_row || surface.agents_changed || surface.throttle_changed;
     let seq = surface.seq;
-    let common = tells.then(|| Arc::new(difference(state, surface, &changes)));
+    let common = tells.then(|| difference(state, surface, &changes));
     Publication {
         seq,
         common,
@@ -90,6 +93,7 @@ fn frame(state: &State, surface: &Surface) -> CommonFrame {
     CommonFrame {
         term: surface.term,
         seq: surface.seq,
+        hash: surface.hash,
         incarnation: state.incarnation(),
         reset: false,
         upload_epoch: state.upload_epoch(),

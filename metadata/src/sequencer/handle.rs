@@ -5,6 +5,7 @@ use aquifer_metadata_api::{
     MetadataError,
     commit::{BatchOutcome, Commit, CommitAnswer, CommitCall},
     kafka::{KafkaCall, LeaderApi, pinned_version},
+    mark::JournalMark,
     register::{RegisterRequest, Registration},
     watch::{AgentView, InterestChange},
 };
@@ -56,7 +57,7 @@ impl Sequencer {
                 let position: (LeaderTerm, JournalSeq) = (self.term, self.shown_seq());
                 self.answer(reply, Ok(position));
             }
-            Request::OpenWatch(session, reply) => self.open_watch(session, reply),
+            Request::OpenWatch(session, seen, reply) => self.open_watch(session, seen, reply),
             Request::Interest(watcher, change) => self.interest(watcher, change),
             Request::CloseWatch(watcher) => self.hub.close(watcher),
             Request::Kafka(call, reply) => self.kafka(*call, reply),
@@ -69,6 +70,9 @@ impl Sequencer {
     }
 
     fn register(&mut self, request: &RegisterRequest, reply: Reply<Registration>) {
+        if let Err(error) = self.judge(request.seen.as_ref()) {
+            return self.answer(reply, Err(error));
+        }
         let registered = decide::register(&self.state, request).map(|decided| {
             let (registration, holds) = self.accept(decided);
             self.heard
@@ -152,7 +156,15 @@ impl Sequencer {
         self.settle(holds);
     }
 
-    fn open_watch(&mut self, session: SessionId, reply: Reply<OpenedWatch>) {
+    fn open_watch(
+        &mut self,
+        session: SessionId,
+        seen: Option<JournalMark>,
+        reply: Reply<OpenedWatch>,
+    ) {
+        if let Err(error) = self.judge(seen.as_ref()) {
+            return self.answer(reply, Err(error));
+        }
         let known = self.state.sessions().find(|(id, ..)| *id == session);
         let Some((_, slot, address)) = known else {
             return self.answer(reply, Err(MetadataError::UnknownSession { session }));

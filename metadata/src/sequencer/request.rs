@@ -6,6 +6,7 @@ use aquifer_metadata_api::{
     commit::{CommitAnswer, CommitCall},
     kafka::KafkaCall,
     locate::{LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
+    mark::JournalMark,
     register::{RegisterRequest, Registration},
     watch::{Frame, InterestChange},
 };
@@ -64,7 +65,7 @@ pub(crate) enum Request {
     Locate(LocateRequest, Reply<LocateReply>),
     Offsets(OffsetsRequest, Reply<OffsetsReply>),
     Barrier(Reply<(LeaderTerm, JournalSeq)>),
-    OpenWatch(SessionId, Reply<OpenedWatch>),
+    OpenWatch(SessionId, Option<JournalMark>, Reply<OpenedWatch>),
     Interest(WatcherId, InterestChange),
     CloseWatch(WatcherId),
     Kafka(Box<KafkaCall>, Reply<Bytes>),
@@ -79,7 +80,7 @@ impl Request {
             Self::Locate(_, reply) => reply.is_closed(),
             Self::Offsets(_, reply) => reply.is_closed(),
             Self::Barrier(reply) => reply.is_closed(),
-            Self::OpenWatch(_, reply) => reply.is_closed(),
+            Self::OpenWatch(_, _, reply) => reply.is_closed(),
             Self::Kafka(_, reply) => reply.is_closed(),
             Self::Call { .. }
             | Self::CloseCommits { .. }
@@ -96,7 +97,7 @@ impl Request {
             Self::Locate(_, reply) => send(reply, Err(error)),
             Self::Offsets(_, reply) => send(reply, Err(error)),
             Self::Barrier(reply) => send(reply, Err(error)),
-            Self::OpenWatch(_, reply) => send(reply, Err(error)),
+            Self::OpenWatch(_, _, reply) => send(reply, Err(error)),
             Self::Kafka(_, reply) => send(reply, Err(error)),
             // their streams end with the sequencer
             Self::Call { .. }

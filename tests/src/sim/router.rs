@@ -7,6 +7,7 @@ use aquifer_metadata_api::{
     CommitChannel, Metadata, MetadataError, WatchChannel,
     kafka::KafkaCall,
     locate::{LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
+    mark::JournalMark,
     register::{RegisterRequest, Registration},
 };
 use async_trait::async_trait;
@@ -58,8 +59,12 @@ impl Metadata for Router {
         self.leader()?.barrier().await
     }
 
-    async fn watch(&self, session: SessionId) -> Result<WatchChannel, MetadataError> {
-        self.leader()?.watch(session).await
+    async fn watch(
+        &self,
+        session: SessionId,
+        seen: Option<JournalMark>,
+    ) -> Result<WatchChannel, MetadataError> {
+        self.leader()?.watch(session, seen).await
     }
 
     async fn kafka(&self, call: KafkaCall) -> Result<Bytes, MetadataError> {

@@ -28,6 +28,7 @@ use aquifer_metadata_api::{
     fake::Fake,
     kafka::KafkaCall,
     locate::{LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
+    mark::JournalMark,
     register::{AgentAddress, RegisterRequest, Registration},
 };
 use aquifer_store::{
@@ -109,8 +110,12 @@ impl Metadata for Counted {
         self.fake.barrier().await
     }
 
-    async fn watch(&self, session: SessionId) -> Result<WatchChannel, MetadataError> {
-        self.fake.watch(session).await
+    async fn watch(
+        &self,
+        session: SessionId,
+        seen: Option<JournalMark>,
+    ) -> Result<WatchChannel, MetadataError> {
+        self.fake.watch(session, seen).await
     }
 
     async fn kafka(&self, call: KafkaCall) -> Result<Bytes, MetadataError> {
@@ -192,6 +197,7 @@ impl Bed {
                 zone: String::new(),
                 peer: String::new(),
             },
+            seen: None,
         };
         let seam = Arc::clone(&metadata) as Arc<dyn Metadata>;
         let session = AgentSession::register(Arc::clone(&seam), ports.clone(), request)

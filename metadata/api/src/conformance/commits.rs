@@ -22,6 +22,7 @@ pub(super) async fn registrations_have_sessions_of_their_own(metadata: Arc<dyn M
     let request = RegisterRequest {
         previous_slot: Some(first.slot),
         agent: address(),
+        seen: None,
     };
     let third = metadata.register(request).await.expect("registers");
     assert_ne!(third.session, first.session);
@@ -145,5 +146,5 @@ pub(super) async fn unknown_sessions_are_told(metadata: Arc<dyn Metadata>) {
     let session = SessionId(u64::MAX);
     let unknown = MetadataError::UnknownSession { session };
     assert_eq!(metadata.commits(session).await.err(), Some(unknown.clone()));
-    assert_eq!(metadata.watch(session).await.err(), Some(unknown));
+    assert_eq!(metadata.watch(session, None).await.err(), Some(unknown));
 }

@@ -14,6 +14,7 @@ use crate::{
     error::MetadataError,
     extent::Extent,
     locate::{LocatePartition, LocateRequest, Located},
+    mark::JournalMark,
     register::{AgentAddress, RegisterRequest, Registration},
     watch::{AgentView, CommonFrame, ExtentsFrame, Frame, TopicView},
 };
@@ -98,6 +99,7 @@ impl Writer {
         let request = RegisterRequest {
             previous_slot: None,
             agent: address(),
+            seen: None,
         };
         let registration = metadata.register(request).await.expect("registers");
         let channel = metadata.commits(registration.session).await;
@@ -285,6 +287,8 @@ pub(super) fn assert_contiguous(extents: &[Extent], from: i64, to: i64) {
 pub(super) struct Watcher {
     pub(super) channel: WatchChannel,
     pub(super) seq: JournalSeq,
+    /// The newest row that it was shown.
+    pub(super) mark: JournalMark,
     pub(super) topics: BTreeMap<TopicId, Arc<TopicView>>,
     pub(super) agents: Vec<AgentView>,
     pub(super) high: BTreeMap<PartitionId, Offset>,
@@ -296,10 +300,11 @@ impl Watcher {
     /// Opens a watch and takes its reset.
     pub(super) async fn new(writer: &Writer) -> Self {
         let session = writer.registration.session;
-        let channel = writer.metadata.watch(session).await.expect("watches");
+        let channel = writer.metadata.watch(session, None).await.expect("watches");
         let mut watcher = Self {
             channel,
             seq: JournalSeq(0),
+            mark: JournalMark::default(),
             topics: BTreeMap::new(),
             agents: Vec::new(),
             high: BTreeMap::new(),
@@ -345,7 +350,14 @@ impl Watcher {
             frame.seq,
             self.seq
         );
+        assert_eq!(
+            frame.seq == self.seq,
+            frame.hash == self.mark.hash,
+            "two rows have one hash, or one row has two: {frame:?} after {}",
+            self.mark
+        );
         self.seq = frame.seq;
+        self.mark = frame.mark();
         for topic in &frame.topics {
             self.topics.insert(topic.id, Arc::clone(topic));
         }

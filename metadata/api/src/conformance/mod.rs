@@ -45,6 +45,9 @@ where
     watching::interests_miss_and_repeat_nothing(factory().await).await;
     watching::agents_are_those_that_watch(factory().await).await;
     watching::deleted_topics_are_told(factory().await).await;
+    watching::what_was_shown_is_known_again(factory().await).await;
+    watching::a_row_that_is_missing_ends_service(factory().await).await;
+    watching::another_row_at_a_known_place_ends_service(factory().await).await;
     kafka::topics_are_created_once(factory().await).await;
     kafka::topics_are_deleted(factory().await).await;
     kafka::producer_ids_are_given_once(factory().await).await;

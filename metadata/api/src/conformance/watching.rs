@@ -8,7 +8,9 @@ use super::{
     },
     kafka::delete_topic,
 };
-use crate::{Metadata, watch::InterestChange};
+use crate::{
+    Metadata, MetadataError, mark::JournalMark, register::RegisterRequest, watch::InterestChange,
+};
 
 pub(super) async fn a_watch_begins_with_the_whole_state(metadata: Arc<dyn Metadata>) {
     let configs = [("retention.ms", "1000")];
@@ -142,4 +144,87 @@ pub(super) async fn deleted_topics_are_told(metadata: Arc<dyn Metadata>) {
     let outcome = writer.one(partition(orders, 0), plain(1, 1)).await;
     let unknown = crate::commit::Rejection::UnknownPartition;
     assert_eq!(outcome, crate::commit::BatchOutcome::Rejected(unknown));
+}
+
+pub(super) async fn what_was_shown_is_known_again(metadata: Arc<dyn Metadata>) {
+    let orders = topic(&*metadata, "orders", 1, &[]).await;
+    let mut writer = Writer::new(&metadata).await;
+    let mut watcher = Watcher::new(&writer).await;
+    let early = watcher.mark;
+    writer.append(partition(orders, 0), 3).await;
+    let (_, barrier) = metadata.barrier().await.expect("a barrier");
+    watcher.reach(barrier).await;
+    let late = watcher.mark;
+    assert!(late.seq > early.seq && late.seq >= barrier, "{late}");
+    let session = writer.registration.session;
+    // a row of another incarnation says nothing: its loss was accepted
+    let before = JournalMark {
+        incarnation: aquifer_format::ids::Incarnation(late.incarnation.0 - 1),
+        seq: aquifer_format::ids::JournalSeq(u64::MAX),
+        ..late
+    };
+    for seen in [None, Some(early), Some(late), Some(before)] {
+        let request = RegisterRequest {
+            previous_slot: None,
+            agent: address(),
+            seen,
+        };
+        let registered = metadata.register(request).await;
+        registered.expect("nothing was lost");
+        let watch = metadata.watch(session, seen).await;
+        watch.expect("nothing was lost");
+    }
+    metadata.barrier().await.expect("it still serves");
+}
+
+pub(super) async fn a_row_that_is_missing_ends_service(metadata: Arc<dyn Metadata>) {
+    let writer = Writer::new(&metadata).await;
+    let watcher = Watcher::new(&writer).await;
+    let seen = JournalMark {
+        seq: aquifer_format::ids::JournalSeq(watcher.mark.seq.0 + 1_000),
+        ..watcher.mark
+    };
+    let request = RegisterRequest {
+        previous_slot: None,
+        agent: address(),
+        seen: Some(seen),
+    };
+    let refused = metadata.register(request).await;
+    assert!(
+        matches!(refused, Err(MetadataError::LostRows { .. })),
+        "{refused:?}"
+    );
+    ends(&*metadata, watcher).await;
+}
+
+pub(super) async fn another_row_at_a_known_place_ends_service(metadata: Arc<dyn Metadata>) {
+    let writer = Writer::new(&metadata).await;
+    let watcher = Watcher::new(&writer).await;
+    let seen = JournalMark {
+        hash: [7; 32],
+        ..watcher.mark
+    };
+    let session = writer.registration.session;
+    let refused = metadata.watch(session, Some(seen)).await;
+    let refused = refused.err().expect("the row is another one");
+    assert!(
+        matches!(refused, MetadataError::LostRows { .. }),
+        "{refused:?}"
+    );
+    ends(&*metadata, watcher).await;
+}
+
+/// The service answers nothing any more, and its watches end.
+async fn ends(metadata: &dyn Metadata, mut watcher: Watcher) {
+    while let Some(frame) = soon("the end of the watch", watcher.channel.frames.recv()).await {
+        drop(frame);
+    }
+    let refused = soon("a refusal", metadata.barrier()).await;
+    assert!(
+        matches!(
+            refused,
+            Err(MetadataError::LostRows { .. } | MetadataError::Unavailable { .. })
+        ),
+        "{refused:?}"
+    );
 }

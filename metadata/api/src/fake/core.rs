@@ -49,6 +49,7 @@ pub(super) struct Core {
     pub(super) answer_delay: Duration,
     pub(super) lose_answers: bool,
     pub(super) unavailable: Option<bool>,
+    pub(super) lost_rows: Option<String>,
     pub(super) throttle_produce: bool,
     pub(super) over_budget: bool,
 }
@@ -82,6 +83,7 @@ impl Core {
             answer_delay: Duration::ZERO,
             lose_answers: false,
             unavailable: None,
+            lost_rows: None,
             throttle_produce: false,
             over_budget: false,
         }

@@ -32,6 +32,7 @@ use crate::{
     extent::Watermarks,
     kafka::KafkaCall,
     locate::{LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
+    mark::JournalMark,
     register::{RegisterRequest, Registration},
 };
 
@@ -172,8 +173,27 @@ impl Fake {
         self.core().over_budget = over;
     }
 
+    /// True: its journal counts as having lost rows: every call is refused, and open streams break.
+    pub fn set_lost_rows(&self, lost: bool) {
+        let mut core = self.core();
+        core.lost_rows = lost.then(|| "the fake was told so".to_owned());
+        if lost {
+            core.break_commit_streams();
+            core.break_watches();
+        }
+    }
+
+    /// Why it refuses every call as having lost rows, if it does.
+    #[must_use]
+    pub fn lost_rows(&self) -> Option<String> {
+        self.core().lost_rows.clone()
+    }
+
     fn available(&self) -> Result<MutexGuard<'_, Core>, MetadataError> {
         let core = self.core();
+        if let Some(reason) = core.lost_rows.clone() {
+            return Err(MetadataError::LostRows { reason });
+        }
         match core.unavailable {
             None => Ok(core),
             Some(may_have_happened) => Err(MetadataError::Unavailable {
@@ -187,7 +207,9 @@ impl Fake {
 #[async_trait]
 impl Metadata for Fake {
     async fn register(&self, request: RegisterRequest) -> Result<Registration, MetadataError> {
-        Ok(self.available()?.register(request))
+        let mut core = self.available()?;
+        core.judge(request.seen)?;
+        Ok(core.register(request))
     }
 
     async fn commits(&self, session: SessionId) -> Result<CommitChannel, MetadataError> {
@@ -217,10 +239,18 @@ impl Metadata for Fake {
         Ok((core::TERM, core.seq))
     }
 
-    async fn watch(&self, session: SessionId) -> Result<WatchChannel, MetadataError> {
+    async fn watch(
+        &self,
+        session: SessionId,
+        seen: Option<JournalMark>,
+    ) -> Result<WatchChannel, MetadataError> {
         let (interests, interests_of_agent) = mpsc::channel(CHANNEL_ENTRIES);
         let (to_agent, frames) = mpsc::channel(CHANNEL_ENTRIES);
-        let (watcher, queue) = self.available()?.open_watch(session)?;
+        let (watcher, queue) = {
+            let mut core = self.available()?;
+            core.judge(seen)?;
+            core.open_watch(session)?
+        };
         stream::spawn_watch(
             Arc::clone(&self.core),
             watcher,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use aquifer_format::{
-    ids::{Offset, PartitionId, SessionId},
+    ids::{JournalSeq, Offset, PartitionId, SessionId},
     limits::LOCATE_EXTENTS_MAX,
 };
 use tokio::sync::mpsc;
@@ -19,6 +19,7 @@ use crate::{
         LocatePartition, LocateReply, LocateRequest, Located, OffsetSpec, OffsetsFound,
         OffsetsReply, OffsetsRequest,
     },
+    mark::JournalMark,
     watch::{AgentView, CommonFrame, ExtentsFrame, Frame, InterestChange},
 };
 
@@ -113,6 +114,21 @@ impl Core {
         Ok((id, queue))
     }
 
+    /// Compares what a caller remembers with what there is; nobody is served any more if that is less.
+    pub(super) fn judge(&mut self, seen: Option<JournalMark>) -> Result<(), MetadataError> {
+        let Some(seen) = seen.filter(|seen| seen.incarnation == INCARNATION) else {
+            return Ok(());
+        };
+        if seen.seq <= self.seq && seen.hash == row_hash(seen.seq) {
+            return Ok(());
+        }
+        let reason = format!("a caller was shown {seen}, the newest row is {}", self.seq);
+        self.lost_rows = Some(reason.clone());
+        self.break_commit_streams();
+        self.break_watches();
+        Err(MetadataError::LostRows { reason })
+    }
+
     pub(super) fn close_watch(&mut self, id: u64) {
         if self.watchers.remove(&id).is_some() {
             self.agents_changed = true;
@@ -174,6 +190,7 @@ impl Core {
         CommonFrame {
             term: TERM,
             seq: self.seq,
+            hash: row_hash(self.seq),
             incarnation: INCARNATION,
             reset: false,
             upload_epoch: self.upload_epoch,
@@ -229,6 +246,13 @@ impl Core {
             }
         }
     }
+}
+
+/// The fake's rows have no content: what stands at `seq` is always the same.
+fn row_hash(seq: JournalSeq) -> [u8; 32] {
+    let mut hash = [0xfa; 32];
+    hash[..8].copy_from_slice(&seq.0.to_be_bytes());
+    hash
 }
 
 impl Watcher {

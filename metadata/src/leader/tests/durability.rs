@@ -42,7 +42,7 @@ async fn no_answer_leaves_before_its_row_is_durable() {
     let topic = world.topic("orders", 1).await;
     let mut writer = Writer::new(&world.metadata).await;
     let session = writer.registration.session;
-    let mut watch = aquifer_metadata_api::Metadata::watch(&*world.metadata, session)
+    let mut watch = aquifer_metadata_api::Metadata::watch(&*world.metadata, session, None)
         .await
         .expect("watches");
     watch.frames.recv().await.expect("a reset");

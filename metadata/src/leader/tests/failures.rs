@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aquifer_format::ids::JournalSeq;
-use aquifer_metadata_api::{Metadata, MetadataError};
+use aquifer_metadata_api::{Metadata, MetadataError, mark::JournalMark};
 
 use super::{World, Writer, create_topic, locate, partition};
 use crate::{
@@ -121,4 +121,70 @@ async fn reads_that_append_nothing_wait_for_a_sure_lease() {
     other.lease(None, "other", "", ttl).await.expect("takes");
     let reason = world.leader.stopped().await;
     assert!(matches!(reason, StopReason::Deposed { by: Some(_) }));
+}
+
+async fn watch_having_seen(world: &World, mark: JournalMark) -> Result<(), MetadataError> {
+    let writer = Writer::new(&world.metadata).await;
+    let session = writer.registration.session;
+    let watched = world.metadata.watch(session, Some(mark)).await;
+    watched.map(drop)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_of_a_later_term_means_deposed_or_lost_and_the_lease_tells_which() {
+    for taken_over in [true, false] {
+        let world = World::new().await;
+        world.topic("orders", 1).await;
+        // a renewal that was asked for before says nothing
+        let newest = world.switches.rows().pop().expect("there are rows");
+        let mark = JournalMark {
+            incarnation: aquifer_format::ids::Incarnation(1),
+            term: aquifer_format::ids::LeaderTerm(world.leader.term().0 + 1),
+            seq: JournalSeq(newest.seq.0 + 5),
+            hash: [5; 32],
+        };
+        if taken_over {
+            let released = world.journal.release(world.leader.term()).await;
+            released.expect("releases");
+            let ttl = Duration::from_secs(60);
+            let taken = world.journal.lease(None, "other", "", ttl).await;
+            taken.expect("takes");
+            // what registers below would be refused by the fence
+            let request = aquifer_metadata_api::register::RegisterRequest {
+                previous_slot: None,
+                agent: super::agent(),
+                seen: Some(mark),
+            };
+            let told = world.metadata.register(request).await;
+            assert!(
+                matches!(told, Err(MetadataError::Unavailable { .. })),
+                "{told:?}"
+            );
+            let reason = world.leader.stopped().await;
+            assert!(matches!(reason, StopReason::Deposed { .. }), "{reason:?}");
+        } else {
+            let told = watch_having_seen(&world, mark).await;
+            assert!(
+                matches!(
+                    told,
+                    Err(MetadataError::Unavailable { .. } | MetadataError::LostRows { .. })
+                ),
+                "{told:?}"
+            );
+            let reason = world.leader.stopped().await;
+            assert!(matches!(reason, StopReason::LostRows { .. }), "{reason:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_when_rows_are_lost_is_told_so() {
+    let world = World::new().await;
+    world.topic("orders", 1).await;
+    world.switches.lose_rows_after(JournalSeq(1));
+    let told = create_topic(&*world.metadata, "payments", 1).await;
+    assert!(
+        matches!(told, Err(MetadataError::LostRows { .. })),
+        "{told:?}"
+    );
 }

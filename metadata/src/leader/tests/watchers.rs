@@ -22,8 +22,8 @@ async fn a_watcher_that_does_not_keep_up_is_cut_and_reset() {
     let to: PartitionId = partition(topic, 0);
     let mut writer = Writer::new(&world.metadata).await;
     let session = writer.registration.session;
-    let mut slow = world.metadata.watch(session).await.expect("watches");
-    let mut quick = world.metadata.watch(session).await.expect("watches");
+    let mut slow = world.metadata.watch(session, None).await.expect("watches");
+    let mut quick = world.metadata.watch(session, None).await.expect("watches");
     assert!(common(quick.frames.recv().await).reset);
     // more group commits than a watcher's queue holds, one by one
     for n in 0..5_000 {
@@ -38,7 +38,7 @@ async fn a_watcher_that_does_not_keep_up_is_cut_and_reset() {
     // the quick one was not cut
     writer.append(to, 1).await;
     assert!(quick.frames.recv().await.is_some());
-    let mut again = world.metadata.watch(session).await.expect("watches");
+    let mut again = world.metadata.watch(session, None).await.expect("watches");
     let reset = common(again.frames.recv().await);
     assert!(reset.reset);
     assert_eq!(reset.watermarks[0].1.high_watermark.0, 5_001);
@@ -54,7 +54,7 @@ async fn a_small_tail_comes_with_the_acknowledgement() {
         writer.append(to, 1).await;
     }
     let session = writer.registration.session;
-    let mut watch = world.metadata.watch(session).await.expect("watches");
+    let mut watch = world.metadata.watch(session, None).await.expect("watches");
     watch.frames.recv().await.expect("a reset");
     for (from, complete_from, extents) in [(25, 25, 5), (2, 30, 0), (30, 30, 0), (70, 30, 0)] {
         let from = aquifer_format::ids::Offset(from);
@@ -99,7 +99,7 @@ async fn minutes_pass_and_silent_sessions_end() {
         Some(MetadataError::UnknownSession { session: silent })
     );
     // one that is connected is not silent, be it without commits
-    let mut watch = world.metadata.watch(session).await.expect("it lives");
+    let mut watch = world.metadata.watch(session, None).await.expect("it lives");
     let reset = common(watch.frames.recv().await);
     assert!(reset.upload_epoch.0 >= first.0 + 19, "{reset:?}");
     world.sleep(minute).await;

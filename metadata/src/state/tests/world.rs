@@ -341,6 +341,7 @@ pub(crate) fn register_request(host: u16) -> RegisterRequest {
             zone: "zone-a".to_owned(),
             peer: String::new(),
         },
+        seen: None,
     }
 }
 
