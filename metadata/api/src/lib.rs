@@ -14,6 +14,7 @@ pub mod error;
 pub mod extent;
 pub mod fake;
 pub mod kafka;
+pub mod live;
 pub mod locate;
 pub mod mark;
 pub mod register;

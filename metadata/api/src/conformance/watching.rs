@@ -206,7 +206,7 @@ pub(super) async fn another_row_at_a_known_place_ends_service(metadata: Arc<dyn 
     };
     let session = writer.registration.session;
     let refused = metadata.watch(session, Some(seen)).await;
-    let refused = refused.err().expect("the row is another one");
+    let refused = refused.expect_err("the row is another one");
     assert!(
         matches!(refused, MetadataError::LostRows { .. }),
         "{refused:?}"
