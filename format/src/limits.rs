@@ -4,6 +4,12 @@
 pub const REQUEST_BYTES_MAX: usize = 100 * 1024 * 1024;
 /// Largest record batch by default, in bytes (Kafka's `message.max.bytes`: 1 MiB + 12).
 pub const MESSAGE_BYTES_MAX_DEFAULT: u32 = 1_048_588;
+/// Largest message to the metadata service, in bytes: a commit of an object whose footer is as large as
+/// it may be, or a call of a client that is; each may grow when it is written in another version.
+pub const METADATA_REQUEST_BYTES_MAX: usize = 48 * 1024 * 1024;
+/// Largest message from the metadata service, in bytes: the whole state of a cluster of some million
+/// partitions, or the extents of every partition of a fetch.
+pub const METADATA_MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Length of a v2 record-batch header in bytes.
 pub const BATCH_HEADER_BYTES: usize = 61;
 /// Aimed-at size of a block's expanded bytes; a block is larger only if one batch is.
@@ -28,12 +34,6 @@ pub const PAGE_EXTENTS_MAX: usize = 512;
 pub const PRODUCER_BATCHES_MAX: usize = 16;
 /// Upload epochs (minutes) after which a first commit of an object is refused.
 pub const COMMIT_AGE_EPOCHS_MAX: u32 = 10;
-/// Upload epochs (minutes) by which an object must be behind before a sweeper may delete it as never
-/// committed: six times [`COMMIT_AGE_EPOCHS_MAX`], so that even a leader that is wrong about the epoch by
-/// most of an hour loses nothing.
-pub const SWEEP_AGE_EPOCHS_MIN: u32 = 60;
-/// Most objects in one question which are live.
-pub const LIVE_OBJECTS_MAX: usize = 4_096;
 /// Upload epochs of silence after which a commit session ends.
 pub const SESSION_IDLE_EPOCHS_MAX: u32 = 10;
 /// How long a batch is held for its predecessor, in milliseconds.

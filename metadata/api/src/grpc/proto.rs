@@ -1,0 +1,5 @@
+//! The messages of `proto/metadata.proto`, generated.
+
+#![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+
+include!(concat!(env!("OUT_DIR"), "/aquifer.metadata.v1.rs"));
