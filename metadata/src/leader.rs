@@ -11,7 +11,7 @@ use crate::{
     journal::{Journal, JournalError},
     journal_writer,
     lease::{self, LeaseTerms},
-    local::LocalMetadata,
+    local::{LeaderFacts, LocalMetadata},
     pager::Pager,
     recovery::{self, RecoveryError},
     sequencer::{Parts, Sequencer, request::Request},
@@ -23,6 +23,9 @@ pub(crate) mod tests;
 
 /// Requests that wait for the sequencer; more wait at their senders.
 const QUEUE_REQUESTS: usize = 8_192;
+
+/// A new cluster's.
+const FIRST_INCARNATION: Incarnation = Incarnation(1);
 
 /// How a leader is set up.
 #[derive(Clone, Debug)]
@@ -105,8 +108,7 @@ pub struct Leader {
     journal: Arc<dyn Journal>,
     ports: Ports,
     settings: LeaderSettings,
-    term: LeaderTerm,
-    cluster: ClusterId,
+    facts: Arc<LeaderFacts>,
 }
 
 impl Leader {
@@ -135,7 +137,7 @@ impl Leader {
             None => {
                 let cluster = settings.cluster.unwrap_or_else(|| random_id(&*ports.rand));
                 tracing::info!(%cluster, "a new cluster begins");
-                let genesis = decide::genesis(cluster, Incarnation(1), UploadEpoch(1));
+                let genesis = decide::genesis(cluster, FIRST_INCARNATION, UploadEpoch(1));
                 (cluster, vec![genesis])
             }
         };
@@ -147,6 +149,13 @@ impl Leader {
         let writer = journal_writer::start(&ports, Arc::clone(&journal), term, tail_hash);
         let pages_through: JournalSeq = recovered.pages_through;
         let pager = Pager::new(&ports, Arc::clone(&journal), term, pages_through);
+        let incarnation = if first.is_empty() {
+            state.incarnation()
+        } else {
+            FIRST_INCARNATION
+        };
+        let facts = LeaderFacts::new(cluster, incarnation, term, settings.endpoint.clone());
+        let facts = Arc::new(facts);
         let sequencer = Sequencer::new(Parts {
             ports: ports.clone(),
             state,
@@ -158,6 +167,7 @@ impl Leader {
             requests: queue,
             stopping: stopping.clone(),
             first,
+            facts: Arc::clone(&facts),
         });
         ports.tasks.spawn(async move {
             let reason = sequencer.run().await;
@@ -179,8 +189,7 @@ impl Leader {
             journal,
             ports,
             settings,
-            term,
-            cluster,
+            facts,
         })
     }
 
@@ -191,19 +200,20 @@ impl Leader {
             self.requests.clone(),
             self.ports.clone(),
             self.settings.call_timeout,
+            Arc::clone(&self.facts),
         ))
     }
 
     /// The cluster.
     #[must_use]
     pub fn cluster(&self) -> ClusterId {
-        self.cluster
+        self.facts.cluster
     }
 
     /// The leader's term.
     #[must_use]
     pub fn term(&self) -> LeaderTerm {
-        self.term
+        self.facts.term
     }
 
     /// Why it stopped; None = it serves.
@@ -231,7 +241,7 @@ impl Leader {
         let reason = stopped.unwrap_or_else(|| StopReason::JournalUnusable {
             reason: format!("the journal took no row for {patience:?}"),
         });
-        let release = self.journal.release(self.term);
+        let release = self.journal.release(self.facts.term);
         if let Some(Err(error)) = self.ports.timeout(patience, release).await {
             tracing::warn!(%error, "the lease was not given up; it runs out by itself");
         }

@@ -5,6 +5,7 @@
 //! [`local::LocalMetadata`]; one task owns the state and commits requests in groups.
 
 pub mod event;
+pub mod grpc;
 mod hashes;
 mod hub;
 pub mod journal;

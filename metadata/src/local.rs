@@ -1,13 +1,18 @@
 //! The client of callers in the leader's own process: no encoding, the same rules.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use aquifer_format::ids::{JournalSeq, LeaderTerm, ObjectId, SessionId};
+use aquifer_format::ids::{ClusterId, Incarnation, JournalSeq, LeaderTerm, SessionId};
 use aquifer_metadata_api::{
     CommitChannel, Metadata, MetadataError, WatchChannel,
     commit::CommitCall,
     kafka::KafkaCall,
-    live::{self, LiveObjects},
     locate::{LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
     mark::JournalMark,
     register::{RegisterRequest, Registration},
@@ -31,12 +36,55 @@ const ANSWERS: usize = 4_096;
 const FRAMES: usize = 4;
 const INTERESTS: usize = 1_024;
 
+/// What a leader says of itself.
+#[derive(Debug)]
+pub struct LeaderFacts {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The cluster's incarnation.
+    pub incarnation: Incarnation,
+    /// The leader's term.
+    pub term: LeaderTerm,
+    /// Where others reach it.
+    pub endpoint: String,
+    durable: AtomicU64,
+}
+
+impl LeaderFacts {
+    pub(crate) fn new(
+        cluster: ClusterId,
+        incarnation: Incarnation,
+        term: LeaderTerm,
+        endpoint: String,
+    ) -> Self {
+        Self {
+            cluster,
+            incarnation,
+            term,
+            endpoint,
+            durable: AtomicU64::new(0),
+        }
+    }
+
+    /// The last durable row, as of a moment ago. For people and probes: exact is only
+    /// [`Metadata::barrier`].
+    #[must_use]
+    pub fn durable(&self) -> JournalSeq {
+        JournalSeq(self.durable.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn note_durable(&self, seq: JournalSeq) {
+        self.durable.store(seq.0, Ordering::Relaxed);
+    }
+}
+
 /// The in-process client of a [`crate::leader::Leader`].
 #[derive(Clone, Debug)]
 pub struct LocalMetadata {
     requests: mpsc::Sender<Request>,
     ports: Ports,
     call_timeout: Duration,
+    facts: Arc<LeaderFacts>,
 }
 
 impl LocalMetadata {
@@ -44,12 +92,20 @@ impl LocalMetadata {
         requests: mpsc::Sender<Request>,
         ports: Ports,
         call_timeout: Duration,
+        facts: Arc<LeaderFacts>,
     ) -> Self {
         Self {
             requests,
             ports,
             call_timeout,
+            facts,
         }
+    }
+
+    /// What the leader says of itself.
+    #[must_use]
+    pub fn facts(&self) -> &LeaderFacts {
+        &self.facts
     }
 
     async fn call<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, MetadataError> {
@@ -118,12 +174,6 @@ impl Metadata for LocalMetadata {
 
     async fn barrier(&self) -> Result<(LeaderTerm, JournalSeq), MetadataError> {
         self.call(Request::Barrier).await
-    }
-
-    async fn live_objects(&self, objects: Vec<ObjectId>) -> Result<LiveObjects, MetadataError> {
-        live::check(&objects)?;
-        self.call(|reply| Request::LiveObjects(objects, reply))
-            .await
     }
 
     async fn watch(

@@ -6,7 +6,10 @@
 //! durable. The state is never rolled back: a row that is in doubt is tried again until its fate is
 //! known, and a leader that was deposed drops everything.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use aquifer_format::ids::{JournalSeq, LeaderTerm, SessionId, UploadEpoch};
 use aquifer_metadata_api::{
@@ -28,6 +31,7 @@ use crate::{
     journal_writer::{JournalWriter, Work, Written},
     leader::StopReason,
     lease::{LeaseView, Standing},
+    local::LeaderFacts,
     pager::{Pager, Progress, Put},
     state::{
         Changes, State,
@@ -83,6 +87,7 @@ pub(crate) struct Parts {
     pub(crate) stopping: CancellationToken,
     /// Journaled before anything else (the cluster's beginning).
     pub(crate) first: Vec<Event>,
+    pub(crate) facts: Arc<LeaderFacts>,
 }
 
 /// The sequencer.
@@ -109,6 +114,7 @@ pub(crate) struct Sequencer {
     requests: mpsc::Receiver<Request>,
     stopping: CancellationToken,
     throttle_shown: bool,
+    facts: Arc<LeaderFacts>,
     /// Since when, and why, this leader must know whether it still leads: a caller was shown a row that
     /// is not here by a later leader, or by nobody that can have been.
     doubt: Option<(Monotonic, String)>,
@@ -134,6 +140,7 @@ impl Sequencer {
         let mut timers = Timers::new(now);
         let held: Vec<_> = parts.state.held().map(|h| (h.session, h.batch)).collect();
         timers.hold(now, held);
+        parts.facts.note_durable(parts.hashes.tail());
         let mut sequencer = Self {
             ports: parts.ports,
             state: parts.state,
@@ -153,6 +160,7 @@ impl Sequencer {
             requests: parts.requests,
             stopping: parts.stopping,
             throttle_shown: false,
+            facts: parts.facts,
             doubt: None,
             ending: None,
         };
@@ -211,6 +219,7 @@ impl Sequencer {
         match woken {
             Woken::Written(Some(Written::Durable(seq, hash))) => {
                 self.hashes.push(seq, hash);
+                self.facts.note_durable(seq);
                 self.deliver();
             }
             Woken::Written(Some(Written::Stop(reason))) => return Some(reason),
