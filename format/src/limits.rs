@@ -34,6 +34,12 @@ pub const PAGE_EXTENTS_MAX: usize = 512;
 pub const PRODUCER_BATCHES_MAX: usize = 16;
 /// Upload epochs (minutes) after which a first commit of an object is refused.
 pub const COMMIT_AGE_EPOCHS_MAX: u32 = 10;
+/// Upload epochs (minutes) by which an object must be behind before a sweeper may delete it as never
+/// committed: six times [`COMMIT_AGE_EPOCHS_MAX`], so that even a leader that is wrong about the epoch by
+/// most of an hour loses nothing.
+pub const SWEEP_AGE_EPOCHS_MIN: u32 = 60;
+/// Most objects in one question which are live.
+pub const LIVE_OBJECTS_MAX: usize = 4_096;
 /// Upload epochs of silence after which a commit session ends.
 pub const SESSION_IDLE_EPOCHS_MAX: u32 = 10;
 /// How long a batch is held for its predecessor, in milliseconds.

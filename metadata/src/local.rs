@@ -8,11 +8,12 @@ use std::{
     time::Duration,
 };
 
-use aquifer_format::ids::{ClusterId, Incarnation, JournalSeq, LeaderTerm, SessionId};
+use aquifer_format::ids::{ClusterId, Incarnation, JournalSeq, LeaderTerm, ObjectId, SessionId};
 use aquifer_metadata_api::{
     CommitChannel, Metadata, MetadataError, WatchChannel,
     commit::CommitCall,
     kafka::KafkaCall,
+    live::{self, LiveObjects},
     locate::{LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
     mark::JournalMark,
     register::{RegisterRequest, Registration},
@@ -174,6 +175,12 @@ impl Metadata for LocalMetadata {
 
     async fn barrier(&self) -> Result<(LeaderTerm, JournalSeq), MetadataError> {
         self.call(Request::Barrier).await
+    }
+
+    async fn live_objects(&self, objects: Vec<ObjectId>) -> Result<LiveObjects, MetadataError> {
+        live::check(&objects)?;
+        self.call(|reply| Request::LiveObjects(objects, reply))
+            .await
     }
 
     async fn watch(

@@ -10,6 +10,7 @@ use aquifer_metadata_api::{
     CommitChannel, Metadata, MetadataError, WatchChannel,
     extent::{Extent, Watermarks},
     kafka::KafkaCall,
+    live::LiveObjects,
     locate::{LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
     mark::JournalMark,
     register::{AgentAddress, RegisterRequest, Registration},
@@ -67,6 +68,10 @@ impl Metadata for Scripted {
 
     async fn barrier(&self) -> Result<(LeaderTerm, JournalSeq), MetadataError> {
         Ok(*self.position.lock())
+    }
+
+    async fn live_objects(&self, _: Vec<ObjectId>) -> Result<LiveObjects, MetadataError> {
+        Err(unavailable())
     }
 
     async fn watch(

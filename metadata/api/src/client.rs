@@ -1,6 +1,6 @@
 //! The client trait.
 
-use aquifer_format::ids::{JournalSeq, LeaderTerm, SessionId};
+use aquifer_format::ids::{JournalSeq, LeaderTerm, ObjectId, SessionId};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -9,6 +9,7 @@ use crate::{
     commit::{CommitAnswer, CommitCall},
     error::MetadataError,
     kafka::KafkaCall,
+    live::LiveObjects,
     locate::{LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
     mark::JournalMark,
     register::{RegisterRequest, Registration},
@@ -62,6 +63,11 @@ pub trait Metadata: Send + Sync + std::fmt::Debug + 'static {
     /// durable. A watcher that has reached it (same or later term) has seen all of it: this is how an
     /// agent asks "is there really no such topic?".
     async fn barrier(&self) -> Result<(LeaderTerm, JournalSeq), MetadataError>;
+
+    /// Says which of these objects the metadata knows. Exact, as [`Self::locate`]. More than
+    /// [`aquifer_format::limits::LIVE_OBJECTS_MAX`] are [`MetadataError::Refused`]; an empty list asks only
+    /// for the cluster and its upload epoch.
+    async fn live_objects(&self, objects: Vec<ObjectId>) -> Result<LiveObjects, MetadataError>;
 
     /// Watches topics, watermarks, agents and, where interested, extents. `seen` is the newest row that
     /// the caller was shown by an earlier watch; see [`RegisterRequest::seen`].

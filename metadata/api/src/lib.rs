@@ -15,6 +15,7 @@ pub mod extent;
 pub mod fake;
 pub mod grpc;
 pub mod kafka;
+pub mod live;
 pub mod locate;
 pub mod mark;
 pub mod register;

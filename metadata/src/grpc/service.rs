@@ -219,6 +219,16 @@ impl metadata_server::Metadata for Service {
         Ok(answered(&leader, reply))
     }
 
+    async fn live_objects(
+        &self,
+        request: Request<proto::LiveObjectsRequest>,
+    ) -> Result<Response<proto::LiveObjectsReply>, Status> {
+        let leader = self.leader()?;
+        let objects = wire::live_from(request.get_ref()).map_err(malformed)?;
+        let reply = leader.live_objects(objects).await.map_err(failed)?;
+        Ok(answered(&leader, wire::live_reply_to(&reply)))
+    }
+
     async fn watch(
         &self,
         request: Request<Streaming<proto::WatchCall>>,

@@ -57,6 +57,16 @@ impl Sequencer {
                 let position: (LeaderTerm, JournalSeq) = (self.term, self.shown_seq());
                 self.answer(reply, Ok(position));
             }
+            Request::LiveObjects(objects, reply) => {
+                let known =
+                    self.state
+                        .live_objects(&objects)
+                        .ok_or_else(|| MetadataError::Unavailable {
+                            reason: "the cluster has not begun".to_owned(),
+                            may_have_happened: false,
+                        });
+                self.answer(reply, known);
+            }
             Request::OpenWatch(session, seen, reply) => self.open_watch(session, seen, reply),
             Request::Interest(watcher, change) => self.interest(watcher, change),
             Request::CloseWatch(watcher) => self.hub.close(watcher),

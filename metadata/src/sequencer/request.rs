@@ -1,10 +1,11 @@
 //! What the sequencer is asked, and what leaves once it is durable.
 
-use aquifer_format::ids::{JournalSeq, LeaderTerm, SessionId};
+use aquifer_format::ids::{JournalSeq, LeaderTerm, ObjectId, SessionId};
 use aquifer_metadata_api::{
     MetadataError,
     commit::{CommitAnswer, CommitCall},
     kafka::KafkaCall,
+    live::LiveObjects,
     locate::{LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
     mark::JournalMark,
     register::{RegisterRequest, Registration},
@@ -65,6 +66,7 @@ pub(crate) enum Request {
     Locate(LocateRequest, Reply<LocateReply>),
     Offsets(OffsetsRequest, Reply<OffsetsReply>),
     Barrier(Reply<(LeaderTerm, JournalSeq)>),
+    LiveObjects(Vec<ObjectId>, Reply<LiveObjects>),
     OpenWatch(SessionId, Option<JournalMark>, Reply<OpenedWatch>),
     Interest(WatcherId, InterestChange),
     CloseWatch(WatcherId),
@@ -80,6 +82,7 @@ impl Request {
             Self::Locate(_, reply) => reply.is_closed(),
             Self::Offsets(_, reply) => reply.is_closed(),
             Self::Barrier(reply) => reply.is_closed(),
+            Self::LiveObjects(_, reply) => reply.is_closed(),
             Self::OpenWatch(_, _, reply) => reply.is_closed(),
             Self::Kafka(_, reply) => reply.is_closed(),
             Self::Call { .. }
@@ -97,6 +100,7 @@ impl Request {
             Self::Locate(_, reply) => send(reply, Err(error)),
             Self::Offsets(_, reply) => send(reply, Err(error)),
             Self::Barrier(reply) => send(reply, Err(error)),
+            Self::LiveObjects(_, reply) => send(reply, Err(error)),
             Self::OpenWatch(_, _, reply) => send(reply, Err(error)),
             Self::Kafka(_, reply) => send(reply, Err(error)),
             // their streams end with the sequencer

@@ -10,6 +10,7 @@ use aquifer_format::{
 use aquifer_metadata_api::{
     commit::BatchRef,
     extent::{Extent, Watermarks},
+    live::LiveObjects,
     locate::{
         LocatePartition, LocateReply, LocateRequest, Located, OffsetSpec, OffsetsFound,
         OffsetsReply, OffsetsRequest,
@@ -209,6 +210,19 @@ impl State {
     /// Objects with live extents or held batches: (object, size in bytes).
     pub fn objects(&self) -> impl Iterator<Item = (ObjectId, u64)> + '_ {
         self.objects.iter().map(|(id, bytes, _)| (id, bytes))
+    }
+
+    /// Which of these objects have live extents or held batches, or are released; None = the cluster has
+    /// not begun.
+    #[must_use]
+    pub fn live_objects(&self, objects: &[ObjectId]) -> Option<LiveObjects> {
+        let known = |id: &ObjectId| self.objects.find(id).is_some() || self.released.contains(id);
+        Some(LiveObjects {
+            cluster: self.counters.cluster?,
+            incarnation: self.counters.incarnation,
+            upload_epoch: self.counters.upload_epoch,
+            live: objects.iter().map(known).collect(),
+        })
     }
 
     /// Extents of one partition from the one that holds `from` on.

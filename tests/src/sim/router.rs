@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use aquifer_format::ids::{JournalSeq, LeaderTerm, SessionId};
+use aquifer_format::ids::{JournalSeq, LeaderTerm, ObjectId, SessionId};
 use aquifer_metadata_api::{
     CommitChannel, Metadata, MetadataError, WatchChannel,
     kafka::KafkaCall,
+    live::LiveObjects,
     locate::{LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
     mark::JournalMark,
     register::{RegisterRequest, Registration},
@@ -57,6 +58,10 @@ impl Metadata for Router {
 
     async fn barrier(&self) -> Result<(LeaderTerm, JournalSeq), MetadataError> {
         self.leader()?.barrier().await
+    }
+
+    async fn live_objects(&self, objects: Vec<ObjectId>) -> Result<LiveObjects, MetadataError> {
+        self.leader()?.live_objects(objects).await
     }
 
     async fn watch(

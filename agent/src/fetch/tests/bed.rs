@@ -27,6 +27,7 @@ use aquifer_metadata_api::{
     extent::Extent,
     fake::Fake,
     kafka::KafkaCall,
+    live::LiveObjects,
     locate::{LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
     mark::JournalMark,
     register::{AgentAddress, RegisterRequest, Registration},
@@ -108,6 +109,10 @@ impl Metadata for Counted {
     async fn barrier(&self) -> Result<(LeaderTerm, JournalSeq), MetadataError> {
         self.barriers.fetch_add(1, Ordering::Relaxed);
         self.fake.barrier().await
+    }
+
+    async fn live_objects(&self, objects: Vec<ObjectId>) -> Result<LiveObjects, MetadataError> {
+        self.fake.live_objects(objects).await
     }
 
     async fn watch(

@@ -7,6 +7,7 @@ mod fixture;
 mod holds;
 mod idempotence;
 mod kafka;
+mod live;
 mod reads;
 mod watching;
 
@@ -40,6 +41,8 @@ where
     reads::dead_batches_leave_gaps_in_the_run(factory().await).await;
     reads::offsets_are_found_by_time(factory().await).await;
     reads::log_append_time_is_the_leaders(factory().await).await;
+    live::known_objects_are_told(factory().await).await;
+    live::too_long_a_list_is_refused(factory().await).await;
     watching::a_watch_begins_with_the_whole_state(factory().await).await;
     watching::a_barrier_is_reached_by_watchers(factory().await).await;
     watching::interests_miss_and_repeat_nothing(factory().await).await;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use aquifer_format::ids::{
-    ClusterId, Incarnation, JournalSeq, LeaderEpoch, LeaderTerm, Offset, PartitionId,
+    ClusterId, Incarnation, JournalSeq, LeaderEpoch, LeaderTerm, ObjectId, Offset, PartitionId,
     PartitionIndex, ProducerId, SessionId, TopicId, UploadEpoch,
 };
 use tokio::time::Instant;
@@ -39,6 +39,9 @@ pub(super) struct Core {
     pub(super) logs: BTreeMap<PartitionId, Log>,
     pub(super) sessions: BTreeMap<SessionId, Session>,
     pub(super) watchers: BTreeMap<u64, Watcher>,
+    /// Every object that a commit named, also if nothing refers to it any more: the fake keeps what was
+    /// released for ever.
+    pub(super) known: BTreeSet<ObjectId>,
     pub(super) holds: BTreeMap<Owner, (PartitionId, Instant)>,
     counter: u64,
     pub(super) slots: u32,
@@ -73,6 +76,7 @@ impl Core {
             logs: BTreeMap::new(),
             sessions: BTreeMap::new(),
             watchers: BTreeMap::new(),
+            known: BTreeSet::new(),
             holds: BTreeMap::new(),
             counter: 0,
             slots: 0,

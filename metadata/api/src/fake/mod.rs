@@ -31,6 +31,7 @@ use crate::{
     error::MetadataError,
     extent::Watermarks,
     kafka::KafkaCall,
+    live::LiveObjects,
     locate::{LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
     mark::JournalMark,
     register::{RegisterRequest, Registration},
@@ -237,6 +238,10 @@ impl Metadata for Fake {
     async fn barrier(&self) -> Result<(LeaderTerm, JournalSeq), MetadataError> {
         let core = self.available()?;
         Ok((core::TERM, core.seq))
+    }
+
+    async fn live_objects(&self, objects: Vec<ObjectId>) -> Result<LiveObjects, MetadataError> {
+        self.available()?.live_objects(&objects)
     }
 
     async fn watch(

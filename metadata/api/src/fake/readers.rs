@@ -6,7 +6,7 @@ use std::{
 };
 
 use aquifer_format::{
-    ids::{JournalSeq, Offset, PartitionId, SessionId},
+    ids::{JournalSeq, ObjectId, Offset, PartitionId, SessionId},
     limits::LOCATE_EXTENTS_MAX,
 };
 use tokio::sync::mpsc;
@@ -15,6 +15,7 @@ use super::core::{Core, INCARNATION, TERM};
 use crate::{
     error::MetadataError,
     extent::Extent,
+    live::{self, LiveObjects},
     locate::{
         LocatePartition, LocateReply, LocateRequest, Located, OffsetSpec, OffsetsFound,
         OffsetsReply, OffsetsRequest,
@@ -57,6 +58,17 @@ impl Core {
         Some(Located {
             watermarks: log.watermarks(),
             extents,
+        })
+    }
+
+    pub(super) fn live_objects(&self, objects: &[ObjectId]) -> Result<LiveObjects, MetadataError> {
+        live::check(objects)?;
+        let live = objects.iter().map(|object| self.known.contains(object));
+        Ok(LiveObjects {
+            cluster: self.cluster,
+            incarnation: INCARNATION,
+            upload_epoch: self.upload_epoch,
+            live: live.collect(),
         })
     }
 

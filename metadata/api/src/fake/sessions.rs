@@ -184,6 +184,7 @@ impl Core {
         object: ObjectId,
         runs: &[Run],
     ) -> (Vec<(BatchRef, BatchOutcome)>, Vec<(Owner, BatchOutcome)>) {
+        self.known.insert(object);
         let now = self.unix_millis();
         let mut own = BTreeMap::new();
         let mut others = Vec::new();

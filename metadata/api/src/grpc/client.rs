@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use aquifer_format::{
-    ids::{JournalSeq, LeaderTerm, SessionId},
+    ids::{JournalSeq, LeaderTerm, ObjectId, SessionId},
     limits::METADATA_REQUEST_BYTES_MAX,
 };
 use aquifer_store::{Monotonic, Ports};
@@ -24,6 +24,7 @@ use crate::{
     client::{CommitChannel, Metadata, WatchChannel},
     error::MetadataError,
     kafka::KafkaCall,
+    live::LiveObjects,
     locate::{LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
     mark::JournalMark,
     register::{RegisterRequest, Registration},
@@ -203,6 +204,17 @@ impl Metadata for GrpcMetadata {
             &proto::BarrierRequest {},
             |connection, request| async move { connection.client().barrier(request).await },
             |reply| Ok((LeaderTerm(reply.term), JournalSeq(reply.seq))),
+        )
+        .await
+    }
+
+    async fn live_objects(&self, objects: Vec<ObjectId>) -> Result<LiveObjects, MetadataError> {
+        crate::live::check(&objects)?;
+        self.ask(
+            Repeat::Always,
+            &wire::live_to(&objects),
+            |connection, request| async move { connection.client().live_objects(request).await },
+            |reply| wire::live_reply_from(reply, objects.len()),
         )
         .await
     }

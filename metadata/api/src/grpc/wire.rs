@@ -22,8 +22,8 @@ pub use ids::{
 pub use kafka::{kafka_from, kafka_to};
 pub use process::{status_from, status_to};
 pub use reads::{
-    locate_from, locate_reply_from, locate_reply_to, locate_to, offsets_from, offsets_reply_from,
-    offsets_reply_to, offsets_to,
+    live_from, live_reply_from, live_reply_to, live_to, locate_from, locate_reply_from,
+    locate_reply_to, locate_to, offsets_from, offsets_reply_from, offsets_reply_to, offsets_to,
 };
 
 use crate::error::MetadataError;

@@ -1,6 +1,6 @@
 //! Exact reads: locate and offsets.
 
-use aquifer_format::ids::Offset;
+use aquifer_format::ids::{Incarnation, ObjectId, Offset, UploadEpoch, WriterSlot};
 
 use super::{
     super::proto,
@@ -9,10 +9,14 @@ use super::{
         deal, extents_from, extents_to, length, partitions_from, partitions_to, watermarks_from,
         watermarks_to,
     },
+    ids::{cluster_from, cluster_to, level_from, level_to},
 };
-use crate::locate::{
-    LocatePartition, LocateReply, LocateRequest, Located, OffsetSpec, OffsetsFound, OffsetsReply,
-    OffsetsRequest,
+use crate::{
+    live::LiveObjects,
+    locate::{
+        LocatePartition, LocateReply, LocateRequest, Located, OffsetSpec, OffsetsFound,
+        OffsetsReply, OffsetsRequest,
+    },
 };
 
 /// A question for extents.
@@ -93,6 +97,76 @@ fn spread<T>(
         return Err(UNEVEN);
     }
     Ok(spread)
+}
+
+/// A question which objects are live.
+#[must_use]
+pub fn live_to(objects: &[ObjectId]) -> proto::LiveObjectsRequest {
+    proto::LiveObjectsRequest {
+        incarnation: objects.iter().map(|o| o.incarnation.0).collect(),
+        upload_epoch: objects.iter().map(|o| o.upload_epoch.0).collect(),
+        writer: objects.iter().map(|o| o.writer.0).collect(),
+        level: objects.iter().map(|o| level_to(o.level)).collect(),
+        unique: objects.iter().map(|o| o.unique).collect(),
+    }
+}
+
+/// Reads what [`live_to`] wrote.
+///
+/// # Errors
+/// Messages that it does not write.
+pub fn live_from(request: &proto::LiveObjectsRequest) -> Result<Vec<ObjectId>, Malformed> {
+    let columns = [
+        request.incarnation.len(),
+        request.upload_epoch.len(),
+        request.writer.len(),
+        request.level.len(),
+    ];
+    let count = request.unique.len();
+    if columns != [count; 4] {
+        return Err(UNEVEN);
+    }
+    let object = |at: usize| {
+        Ok(ObjectId {
+            incarnation: Incarnation(request.incarnation[at]),
+            upload_epoch: UploadEpoch(request.upload_epoch[at]),
+            writer: WriterSlot(request.writer[at]),
+            level: level_from(request.level[at])?,
+            unique: request.unique[at],
+        })
+    };
+    (0..count).map(object).collect()
+}
+
+/// An answer which objects are live.
+#[must_use]
+pub fn live_reply_to(reply: &LiveObjects) -> proto::LiveObjectsReply {
+    proto::LiveObjectsReply {
+        cluster: cluster_to(reply.cluster),
+        incarnation: reply.incarnation.0,
+        upload_epoch: reply.upload_epoch.0,
+        live: reply.live.clone(),
+    }
+}
+
+/// Reads what [`live_reply_to`] wrote, of a question for `asked` objects: an answer about fewer would leave
+/// some that nobody said anything of.
+///
+/// # Errors
+/// Messages that it does not write.
+pub fn live_reply_from(
+    reply: proto::LiveObjectsReply,
+    asked: usize,
+) -> Result<LiveObjects, Malformed> {
+    if reply.live.len() != asked {
+        return Err(UNEVEN);
+    }
+    Ok(LiveObjects {
+        cluster: cluster_from(&reply.cluster)?,
+        incarnation: Incarnation(reply.incarnation),
+        upload_epoch: UploadEpoch(reply.upload_epoch),
+        live: reply.live,
+    })
 }
 
 const WATERMARKS: u32 = 0;

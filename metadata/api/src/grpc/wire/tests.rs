@@ -1,9 +1,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use aquifer_format::ids::{
-    CommitNumber, Incarnation, JournalSeq, LeaderEpoch, LeaderTerm, ObjectId, ObjectLevel, Offset,
-    PartitionId, PartitionIndex, ProducerEpoch, ProducerId, Sequence, SessionId, TopicId,
-    UploadEpoch, WriterSlot,
+    ClusterId, CommitNumber, Incarnation, JournalSeq, LeaderEpoch, LeaderTerm, ObjectId,
+    ObjectLevel, Offset, PartitionId, PartitionIndex, ProducerEpoch, ProducerId, Sequence,
+    SessionId, TopicId, UploadEpoch, WriterSlot,
 };
 use aquifer_store::{Rand, runtime::SeededRand};
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use crate::{
     extent::{Extent, Watermarks},
     grpc::proto,
     kafka::{Envelope, KafkaCall, LeaderApi},
+    live::LiveObjects,
     locate::{
         LocatePartition, LocateReply, LocateRequest, Located, OffsetSpec, OffsetsFound,
         OffsetsReply, OffsetsRequest,
@@ -330,6 +331,20 @@ fn every_message_arrives_as_it_was_sent() {
             frame_from(over_the_wire(&message)),
             Ok(Frame::Extents(frame))
         );
+
+        let objects = m.many(Maker::object);
+        let message = over_the_wire(&live_to(&objects));
+        assert_eq!(live_from(&message), Ok(objects));
+        let live = LiveObjects {
+            cluster: ClusterId(Uuid::from_u128(u128::from(m.u64()))),
+            incarnation: Incarnation(m.u32()),
+            upload_epoch: UploadEpoch(m.u32()),
+            live: m.many(Maker::chance),
+        };
+        let message = over_the_wire(&live_reply_to(&live));
+        let asked = live.live.len();
+        assert!(live_reply_from(message.clone(), asked + 1).is_err());
+        assert_eq!(live_reply_from(message, asked), Ok(live));
 
         let changes = m.many(|m| {
             let partition = m.partition();
