@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use aquifer_format::{
-    ids::{Incarnation, JournalSeq, LeaderTerm},
+    ids::{Incarnation, JournalSeq},
     mark::JournalMark,
 };
 
@@ -103,9 +103,13 @@ impl Hashes {
         }
     }
 
-    #[cfg(test)]
     /// The place of the newest row, as others remember it.
-    pub(crate) fn mark(&self, incarnation: Incarnation, term: LeaderTerm) -> JournalMark {
+    #[cfg(test)]
+    pub(crate) fn mark(
+        &self,
+        incarnation: Incarnation,
+        term: aquifer_format::ids::LeaderTerm,
+    ) -> JournalMark {
         JournalMark {
             incarnation,
             term,
@@ -117,6 +121,8 @@ impl Hashes {
 
 #[cfg(test)]
 mod tests {
+    use aquifer_format::ids::LeaderTerm;
+
     use super::*;
 
     fn hash(seq: u64) -> RowHash {
