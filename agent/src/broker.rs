@@ -1,7 +1,7 @@
 //! The broker: everything that one agent is made of, its start and its end.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -14,12 +14,16 @@ use aquifer_metadata_api::{Metadata, MetadataError, register::RegisterRequest};
 use aquifer_store::{ObjectStore, Ports};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{Notify, Semaphore},
+    sync::{Notify, Semaphore, watch},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    connection::{self, ConnectionId, EndLog},
+    connection::{
+        self, ConnectionId, EndLog, Traffic,
+        zone::{ClientHints, ClientZone},
+    },
+    fence::{Fence, Readiness, WatchedBucket},
     fetch::{FetchPath, cache::FreshRun, run::Run},
     placement::Candidates,
     produce::{ProduceParts, ProducePath},
@@ -55,11 +59,14 @@ pub struct Broker {
     pub session: Arc<AgentSession>,
     /// What it knows of the cluster.
     pub view: Arc<View>,
+    /// Whether it may serve.
+    pub fence: Arc<Fence>,
     /// What clients read.
     pub fetch: Arc<FetchPath>,
     /// What clients write.
     pub produce: Arc<ProducePath>,
     connections: Connections,
+    traffic: Traffic,
     request_memory: Arc<Semaphore>,
     draining: CancellationToken,
     closing: CancellationToken,
@@ -99,6 +106,15 @@ impl Broker {
             settings.view,
         );
         view.ready().await;
+        let bucket = WatchedBucket::new(store, &ports);
+        let store = Arc::clone(&bucket.store);
+        let fence = Fence::start(
+            ports.clone(),
+            settings.fence,
+            Arc::clone(&view),
+            Arc::clone(&session),
+            &bucket,
+        );
         let fetch = FetchPath::start(
             Arc::clone(&metadata),
             Arc::clone(&store),
@@ -118,9 +134,11 @@ impl Broker {
             store,
             session,
             view,
+            fence,
             fetch,
             produce,
             connections: Connections::default(),
+            traffic: Traffic::default(),
             request_memory: Arc::new(Semaphore::new(memory.min(Semaphore::MAX_PERMITS))),
             draining: CancellationToken::new(),
             closing: CancellationToken::new(),
@@ -146,13 +164,14 @@ impl Broker {
         connections.ends.ended(&*self.ports.clock, peer, &end);
     }
 
-    /// Stops: at once the agent names itself no longer and takes no connection; what it accepted it
-    /// answers, then it closes. While other agents live, it goes on taking requests for some seconds, so
-    /// that clients can move. Ends after [`crate::settings::ConnectionSettings::drain_max`] at the
+    /// Stops: at once the agent names itself no longer, others hear that they must not either, and it
+    /// takes no connection; what it accepted it answers, then it closes. While other agents live, it goes
+    /// on taking requests for some seconds, so that clients can move. Ends after [`crate::settings::ConnectionSettings::drain_max`] at the
     /// latest.
     pub async fn drain(&self) {
         let drain_max = self.settings.connections.drain_max;
         self.draining.cancel();
+        self.fence.drain();
         let drained = async {
             if self.others_live() {
                 let handing_over = OTHERS_TAKE_OVER.min(drain_max / 2);
@@ -198,9 +217,27 @@ impl Broker {
 
     /// The agent's own slot while it must not be named to clients.
     pub(crate) fn unnamed(&self) -> Option<WriterSlot> {
-        self.draining
-            .is_cancelled()
-            .then(|| self.session.registration().slot)
+        let named = self.fence.is_named();
+        (!named).then(|| self.session.registration().slot)
+    }
+
+    /// Whether clients should be sent to this agent (for a health check), and why not: while it stops, or
+    /// has fenced itself.
+    #[must_use]
+    pub fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.fence.readiness()
+    }
+
+    /// Bytes to and from clients, by zone.
+    #[must_use]
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// The zone of a client.
+    pub(crate) fn zone_of(&self, hints: &ClientHints, rack: &str, peer: IpAddr) -> ClientZone {
+        let zones = &self.settings.zones;
+        zones.zone_of(hints, rack, peer, &self.settings.address.zone)
     }
 
     /// Whether placement has anybody to name for a client of `zone`.

@@ -79,7 +79,7 @@ fn envelope(broker: &Broker, context: &RequestContext, wait_max: Duration) -> En
         principal: "User:ANONYMOUS".to_owned(),
         client_id: context.client_id.clone(),
         host: context.connection.peer().ip().to_string(),
-        zone: context.zone.clone(),
+        zone: context.zone.name.clone(),
         listener: broker.settings.listener_name.clone(),
         deadline_ms: u32::try_from(wait_max.as_millis()).unwrap_or(u32::MAX),
     }

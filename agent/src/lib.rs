@@ -7,6 +7,7 @@
 pub mod api;
 pub mod broker;
 pub mod connection;
+pub mod fence;
 pub mod fetch;
 pub mod guard;
 mod leader;

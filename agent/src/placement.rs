@@ -122,6 +122,7 @@ fn mix(value: u64) -> u64 {
 mod tests {
     use aquifer_format::ids::{PartitionIndex, TopicId};
     use aquifer_metadata_api::register::AgentAddress;
+    use proptest::prelude::*;
     use uuid::Uuid;
 
     use super::*;
@@ -197,4 +198,69 @@ mod tests {
     }
 
     const GOLDEN: [i32; 8] = [98, 67, 112, 49, 98, 51, 96, 113];
+
+    fn cluster() -> impl Strategy<Value = Vec<AgentView>> {
+        let member = (0u32..64, 0usize..3, 1u8..5);
+        prop::collection::vec(member, 1..12).prop_map(|members| {
+            let by_slot: std::collections::BTreeMap<u32, (usize, u8)> =
+                members.into_iter().map(|(s, z, n)| (s, (z, n))).collect();
+            let zones = ["a", "b", "c"];
+            let agents = by_slot.into_iter();
+            agents
+                .map(|(slot, (zone, ids))| agent(slot, zones[zone], ids))
+                .collect()
+        })
+    }
+
+    proptest! {
+        /// Whoever goes, only what was its own moves; whoever comes, only what becomes its own.
+        #[test]
+        fn others_keep_what_they_have_when_one_comes_or_goes(
+            agents in cluster(), at in any::<prop::sample::Index>(), client in "[abcd]?"
+        ) {
+            let one = agents[at.index(agents.len())].clone();
+            let without: Vec<_> = agents.iter().filter(|a| a.slot != one.slot).cloned().collect();
+            let (with, less) = (Candidates::of(&agents, &client, None), Candidates::of(&without, &client, None));
+            // The last one of a zone takes it along: its clients go to all others.
+            let last = !client.is_empty() && one.address.zone == client
+                && !without.iter().any(|a| a.address.zone == client);
+            for n in 0..50 {
+                let id = |node: Node<'_>| (node.agent.slot, node.id());
+                let (before, after) = (with.leader(partition(n)).map(id), less.leader(partition(n)).map(id));
+                if before.is_some_and(|(slot, _)| slot != one.slot) && !last {
+                    prop_assert_eq!(before, after);
+                }
+            }
+            prop_assert_eq!(
+                Candidates::of(&agents, &client, Some(one.slot)).nodes().collect::<Vec<_>>(),
+                less.nodes().collect::<Vec<_>>()
+            );
+        }
+
+        /// What happens in other zones moves nothing in a zone that has agents.
+        #[test]
+        fn a_zone_is_not_moved_by_others(agents in cluster(), client in "[abc]") {
+            let zone: Vec<_> = agents.iter().filter(|a| a.address.zone == client).cloned().collect();
+            prop_assume!(!zone.is_empty());
+            for n in 0..50 {
+                let all = Candidates::of(&agents, &client, None).leader(partition(n)).map(|l| l.id());
+                let own = Candidates::of(&zone, "", None).leader(partition(n)).map(|l| l.id());
+                prop_assert_eq!(all, own);
+            }
+        }
+
+        /// Every agent names the same, whatever the order in which it heard of the others.
+        #[test]
+        fn the_order_of_agents_does_not_matter(agents in cluster(), client in "[abc]?", key in ".*") {
+            let mut turned = agents.clone();
+            turned.reverse();
+            let (one, other) = (Candidates::of(&agents, &client, None), Candidates::of(&turned, &client, None));
+            let cluster = ClusterId(Uuid::from_u128(9));
+            prop_assert_eq!(one.controller(cluster), other.controller(cluster));
+            prop_assert_eq!(one.coordinator(&key), other.coordinator(&key));
+            for n in 0..50 {
+                prop_assert_eq!(one.leader(partition(n)), other.leader(partition(n)));
+            }
+        }
+    }
 }

@@ -5,13 +5,22 @@ use std::time::Duration;
 
 use aquifer_metadata_api::register::AgentAddress;
 
-use crate::{fetch::FetchSettings, produce::settings::ProduceSettings, view::ViewSettings};
+use crate::{
+    connection::zone::ZoneSettings, fence::FenceSettings, fetch::FetchSettings,
+    produce::settings::ProduceSettings, view::ViewSettings,
+};
 
 /// Settings of one agent.
 #[derive(Clone, Debug)]
 pub struct AgentSettings {
     /// What clients are told of this agent: host, port of node id index 0, how many node ids, zone.
     pub address: AgentAddress,
+    /// Under which addresses clients are told of agents.
+    pub advertise: Advertise,
+    /// How the zones of clients are known.
+    pub zones: ZoneSettings,
+    /// When the agent fences itself.
+    pub fence: FenceSettings,
     /// Name of the Kafka listener, as it appears in envelopes to the leader.
     pub listener_name: String,
     /// Whether a Metadata request may create the topics that it names
@@ -33,6 +42,9 @@ impl AgentSettings {
     pub fn new(address: AgentAddress) -> Self {
         Self {
             address,
+            advertise: Advertise::default(),
+            zones: ZoneSettings::default(),
+            fence: FenceSettings::default(),
             listener_name: "PLAINTEXT".to_owned(),
             auto_create_topics: true,
             connections: ConnectionSettings::default(),
@@ -41,6 +53,26 @@ impl AgentSettings {
             produce: ProduceSettings::default(),
         }
     }
+}
+
+/// Under which addresses clients are told of agents. The same for all agents of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Advertise {
+    /// Each agent under its own.
+    #[default]
+    Direct,
+    /// All of them under that of a load balancer: clients need to reach no agent in particular, and which
+    /// one they reach does not matter. It is told as node ids 0, 1, ..., one per port.
+    LoadBalancer {
+        /// Host name or address of the balancer.
+        host: String,
+        /// Port of node id 0; id i is at `port + i`. The balancer forwards each to the same index of
+        /// an agent's ports.
+        port: u16,
+        /// How many node ids it has (1 to 16). Stock producers have at most five requests under way per
+        /// connection, and one connection per node id.
+        node_ids: u8,
+    },
 }
 
 /// Limits of Kafka connections.

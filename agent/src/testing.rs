@@ -52,8 +52,16 @@ impl Client {
     }
 
     pub(crate) fn connect_as(broker: &Arc<Broker>, client_id: &'static str) -> Self {
-        let (io, server) = tokio::io::duplex(PIPE_BYTES);
         let peer = SocketAddr::from(([127, 0, 0, 1], 40_000));
+        Self::connect_from(broker, client_id, peer)
+    }
+
+    pub(crate) fn connect_from(
+        broker: &Arc<Broker>,
+        client_id: &'static str,
+        peer: SocketAddr,
+    ) -> Self {
+        let (io, server) = tokio::io::duplex(PIPE_BYTES);
         let serving = Arc::clone(broker);
         broker
             .ports

@@ -125,6 +125,13 @@ fn place(mark: &JournalMark) -> String {
     )
 }
 
+/// The key under which an agent tries whether the bucket takes writes. Nothing reads it; no object's key
+/// looks like it.
+#[must_use]
+pub fn probe_key(cluster: ClusterId, writer: WriterSlot) -> String {
+    format!("aquifer-probe/{cluster}/{}", writer.0)
+}
+
 fn hash(rest: &str) -> u16 {
     let [high, low, ..] = crc_fast::crc32_iscsi(rest.as_bytes()).to_be_bytes();
     u16::from_be_bytes([high, low])

@@ -12,16 +12,16 @@ use std::{
     },
 };
 
-use aquifer_format::ids::{JournalSeq, Offset, PartitionId, SessionId, WriterSlot};
+use aquifer_format::ids::{JournalSeq, Offset, PartitionId, SessionId};
 use aquifer_metadata_api::{
     MetadataError,
     extent::{Extent, Watermarks},
-    register::AgentAddress,
     watch::{AgentView, CommonFrame, ExtentsFrame, Frame},
 };
+use aquifer_store::Monotonic;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{journal::RowHash, sequencer::request::OpenedWatch};
+use crate::{journal::RowHash, registry::Registry, sequencer::request::OpenedWatch};
 
 /// Frames that wait for one watcher at most: more than two seconds of group commits on a fast disk.
 const QUEUE_FRAMES_MAX: usize = 4_096;
@@ -133,40 +133,45 @@ impl Watcher {
     }
 }
 
-/// All watchers.
-#[derive(Debug, Default)]
+/// All watchers, and the agents that they stand for.
+#[derive(Debug)]
 pub(crate) struct Hub {
     watchers: BTreeMap<WatcherId, Watcher>,
     next: u64,
-    agents_changed: bool,
+    pub(crate) registry: Registry,
+    /// Sessions of watches that ended since the registry heard of that.
+    ended: Vec<SessionId>,
 }
 
 impl Hub {
+    /// Without watchers; the leader begins now.
+    pub(crate) fn new(now: Monotonic) -> Self {
+        Self {
+            watchers: BTreeMap::new(),
+            next: 0,
+            registry: Registry::new(now),
+            ended: Vec::new(),
+        }
+    }
+
     /// How many watchers there are.
     pub(crate) fn len(&self) -> usize {
         self.watchers.len()
     }
 
-    /// Whether watchers came or went since the agents were last told.
-    pub(crate) fn agents_changed(&self) -> bool {
-        self.agents_changed
+    /// Tells the registry of watches that ended.
+    pub(crate) fn settle(&mut self, now: Monotonic) {
+        for session in std::mem::take(&mut self.ended) {
+            self.registry.closed(session, now);
+        }
     }
 
-    /// The live agents with `new` ones, in order of slots; from here on they count as told.
-    pub(crate) fn agents<'a>(
-        &'a mut self,
-        new: impl Iterator<Item = &'a NewWatcher>,
-    ) -> Vec<AgentView> {
-        self.agents_changed = false;
-        let views = self.watchers.values().map(|w| &w.agent);
-        let all = views.chain(new.map(|n| &n.agent));
-        let by_slot: BTreeMap<WriterSlot, &AgentAddress> =
-            all.map(|a| (a.slot, &a.address)).collect();
-        let views = by_slot.into_iter().map(|(slot, address)| AgentView {
-            slot,
-            address: address.clone(),
-        });
-        views.collect()
+    /// The agent of a watcher says that it lives.
+    pub(crate) fn present(&mut self, watcher: WatcherId, named: bool, now: Monotonic) {
+        if let Some(known) = self.watchers.get(&watcher) {
+            self.registry
+                .present(known.session, &known.agent, named, now);
+        }
     }
 
     /// Whether `session` watches.
@@ -202,16 +207,15 @@ impl Hub {
 
     /// Ends a watch.
     pub(crate) fn close(&mut self, watcher: WatcherId) {
-        if self.watchers.remove(&watcher).is_some() {
-            self.agents_changed = true;
+        if let Some(watcher) = self.watchers.remove(&watcher) {
+            self.ended.push(watcher.session);
         }
     }
 
-    /// Ends the watches of a session.
+    /// Ends the watches of a session that has ended.
     pub(crate) fn close_session(&mut self, session: SessionId) {
-        let before = self.watchers.len();
         self.watchers.retain(|_, w| w.session != session);
-        self.agents_changed |= self.watchers.len() < before;
+        self.registry.ended(session);
     }
 
     /// Tells every watcher of a group that is durable now.
@@ -258,7 +262,7 @@ impl Hub {
         }
         for id in cut {
             if let Some(watcher) = self.watchers.remove(&id) {
-                self.agents_changed = true;
+                self.ended.push(watcher.session);
                 if !watcher.frames.is_closed() {
                     metrics::counter!("aquifer_metadata_watchers_cut_total").increment(1);
                     tracing::warn!(session = %watcher.session, "cutting a watcher that does not keep up");
@@ -276,8 +280,9 @@ impl Hub {
         self.next += 1;
         let id = WatcherId(self.next);
         let (frames, receiver) = mpsc::unbounded_channel();
+        let session = new.session;
         let watcher = Watcher {
-            session: new.session,
+            session,
             agent: new.agent,
             frames,
             queue: WatcherQueue::default(),
@@ -293,8 +298,7 @@ impl Hub {
         if new.reply.send(Ok(opened)).is_ok() {
             self.watchers.insert(id, watcher);
         } else {
-            // it was counted among the agents
-            self.agents_changed = true;
+            self.ended.push(session);
         }
     }
 }

@@ -15,6 +15,7 @@ mod lease;
 pub mod local;
 mod pager;
 mod recovery;
+mod registry;
 pub mod role;
 mod sequencer;
 pub mod state;

@@ -12,9 +12,7 @@ use std::{
 };
 
 use aquifer_format::ids::{JournalSeq, LeaderTerm, SessionId, UploadEpoch};
-use aquifer_metadata_api::{
-    MetadataError, commit::CommitAnswer, mark::JournalMark, watch::AgentView,
-};
+use aquifer_metadata_api::{MetadataError, commit::CommitAnswer, mark::JournalMark};
 use aquifer_store::{Monotonic, Ports};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -27,7 +25,7 @@ use self::{
 use crate::{
     event::Event,
     hashes::{Hashes, Verdict},
-    hub::{Hub, NewWatcher, Publication},
+    hub::{Hub, Publication},
     journal_writer::{JournalWriter, Work, Written},
     leader::StopReason,
     lease::{LeaseView, Standing},
@@ -149,7 +147,7 @@ impl Sequencer {
             hashes: parts.hashes,
             group: Group::default(),
             departing: VecDeque::new(),
-            hub: Hub::default(),
+            hub: Hub::new(now),
             streams: BTreeMap::new(),
             next_stream: 0,
             heard,
@@ -189,7 +187,10 @@ impl Sequencer {
             let waits_for_row = self.last_wait() == Some(Wait::Row);
             let takes = !stopping && !self.group.is_full();
             let puts_pages = self.pager.is_writing();
-            let deadline = self.timers.next(self.pager.next_at());
+            self.hub.settle(self.ports.clock.now());
+            let silence = self.hub.registry.next_check();
+            let due = self.pager.next_at();
+            let deadline = self.timers.next(silence.map_or(due, |at| at.min(due)));
             let woken = tokio::select! {
                 biased;
                 written = self.writer.written.recv(), if waits_for_row => Woken::Written(written),
@@ -337,7 +338,7 @@ impl Sequencer {
 
     fn nothing_waits(&self) -> bool {
         let throttle = self.state.pressure().throttle;
-        let soft = self.hub.agents_changed() || throttle != self.throttle_shown;
+        let soft = self.hub.registry.has_changed() || throttle != self.throttle_shown;
         self.group.is_empty() && !(soft && self.hub.len() > 0)
     }
 
@@ -350,9 +351,10 @@ impl Sequencer {
             gauges::group(group.requests, &self.state);
         }
         let throttle = self.state.pressure().throttle;
-        let agents_changed = self.hub.agents_changed() || !group.new_watchers.is_empty();
+        let agents_changed = self.hub.registry.has_changed();
         let tells = has_row
             || agents_changed
+            || !group.new_watchers.is_empty()
             || !group.acknowledgements.is_empty()
             || throttle != self.throttle_shown;
         let publication = tells.then(|| {
@@ -361,11 +363,8 @@ impl Sequencer {
                 seq: self.closed,
                 hash: self.hashes.tail_hash(),
                 throttle_produce: throttle,
-                agents: if agents_changed {
-                    self.live_agents(&group.new_watchers)
-                } else {
-                    Vec::new()
-                },
+                agents: self.hub.registry.agents(),
+                agents_complete: self.hub.registry.is_complete(),
                 agents_changed,
                 has_row,
                 throttle_changed: throttle != self.throttle_shown,
@@ -379,6 +378,9 @@ impl Sequencer {
             )
         });
         self.throttle_shown = throttle;
+        if tells {
+            self.hub.registry.told();
+        }
         self.departing.push_back(Departing {
             departures: group.departures,
             publication,
@@ -388,13 +390,6 @@ impl Sequencer {
             seq: self.closed,
             events: group.events,
         })
-    }
-
-    /// The agents that watch, with those whose watch is about to open.
-    fn live_agents(&mut self, new: &[NewWatcher]) -> Vec<AgentView> {
-        let publications = self.departing.iter().filter_map(|d| d.publication.as_ref());
-        let waiting = publications.flat_map(|p| &p.new_watchers);
-        self.hub.agents(waiting.chain(new))
     }
 
     /// Everything on its way has arrived.

@@ -86,6 +86,10 @@ pub struct FaultPlan {
     pub late_effect: f64,
     /// See `late_effect`.
     pub late_by: Duration,
+    /// Chance that a put or a read hangs for `stall_for` before it goes on as usual.
+    pub stall: f64,
+    /// See `stall`.
+    pub stall_for: Duration,
     /// Chance that a read returns only a part of the bytes, without saying so.
     pub truncated: f64,
     /// Chance that one bit of what a read returns is wrong.
@@ -105,6 +109,8 @@ pub struct FaultCounts {
     pub lost_responses: u64,
     /// Effects that came late.
     pub late_effects: u64,
+    /// Requests that hung.
+    pub stalls: u64,
     /// Truncated reads.
     pub truncated: u64,
     /// Flipped bits.
@@ -214,6 +220,10 @@ impl FaultyStore {
         let wait = latency.draw(&*self.ports.rand);
         if !wait.is_zero() {
             self.ports.sleep(wait).await;
+        }
+        if self.happens(plan.stall) {
+            self.faults.count(|counts| counts.stalls += 1);
+            self.ports.sleep(plan.stall_for).await;
         }
         // Looked at after the latency, so that an outage stops what is under way.
         if self.faults.plan().outage || self.happens(plan.error) {

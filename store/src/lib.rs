@@ -1,10 +1,11 @@
 //! Ports to the outside world: the bucket, time, randomness, task spawning. Real implementations,
-//! in-memory ones and wrappers (retry, metrics, faults) stand side by side, and every implementation
+//! in-memory ones and wrappers (retry, hedge, metrics, faults) stand side by side, and every implementation
 //! of [`ObjectStore`] runs the conformance suite.
 
 pub mod conformance;
 pub mod faults;
 pub mod folder;
+pub mod hedge;
 mod keys;
 pub mod location;
 pub mod memory;

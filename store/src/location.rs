@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use crate::{
     faults::{Faults, FaultyStore},
     folder::{FolderError, FolderStore},
+    hedge::{HedgePolicy, HedgingStore},
     memory::MemoryStore,
     metrics::MeasuredStore,
     port::ObjectStore,
@@ -124,24 +125,42 @@ fn remote(url: &str) -> Result<RemoteSettings, String> {
 }
 
 /// What lies around a store.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Wrapping {
     /// How failures are tried again.
     pub retry: RetryPolicy,
+    /// When slow requests get a second one; None = never. What lies in a folder or in memory is asked
+    /// once, whatever this says: it is the same disk.
+    pub hedge: Option<HedgePolicy>,
     /// Faults to inject (tests).
     pub faults: Option<Faults>,
 }
 
+impl Default for Wrapping {
+    fn default() -> Self {
+        Self {
+            retry: RetryPolicy::default(),
+            hedge: Some(HedgePolicy::default()),
+            faults: None,
+        }
+    }
+}
+
 impl Wrapping {
     /// Puts the wrappers around `store`, from the inside out: faults, where wanted; metrics, which
-    /// see every try; retries.
+    /// see every request; hedging, of every try; retries.
     #[must_use]
     pub fn around(self, store: Arc<dyn ObjectStore>, ports: &Ports) -> Arc<dyn ObjectStore> {
         let store = match self.faults {
             Some(faults) => Arc::new(FaultyStore::new(store, ports.clone(), faults)),
             None => store,
         };
-        let store = Arc::new(MeasuredStore::new(store, Arc::clone(&ports.clock)));
+        let store: Arc<dyn ObjectStore> =
+            Arc::new(MeasuredStore::new(store, Arc::clone(&ports.clock)));
+        let store: Arc<dyn ObjectStore> = match self.hedge {
+            Some(policy) => Arc::new(HedgingStore::new(store, ports.clone(), policy)),
+            None => store,
+        };
         Arc::new(RetryingStore::new(store, ports.clone(), self.retry))
     }
 }
@@ -150,9 +169,13 @@ impl Wrapping {
 pub async fn open(
     url: &str,
     ports: &Ports,
-    wrapping: Wrapping,
+    mut wrapping: Wrapping,
 ) -> Result<Arc<dyn ObjectStore>, OpenError> {
-    let store: Arc<dyn ObjectStore> = match url.parse::<Location>()? {
+    let location = url.parse::<Location>()?;
+    if !matches!(location, Location::Remote(_)) {
+        wrapping.hedge = None;
+    }
+    let store: Arc<dyn ObjectStore> = match location {
         Location::Memory => Arc::new(MemoryStore::new()),
         Location::Folder(path) => Arc::new(FolderStore::open(path)?),
         Location::Remote(settings) => {

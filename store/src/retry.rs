@@ -187,21 +187,6 @@ impl RetryingStore {
         .await
     }
 
-    /// What is under a key that was found taken: this payload, or something else?
-    async fn is_ours(&self, key: &str, payload: &Payload) -> Result<bool, GetError> {
-        let meta = self.inner.head(key).await?;
-        if meta.bytes != keys::payload_bytes(payload) {
-            return Ok(false);
-        }
-        let there = self.inner.get(key).await?;
-        let mut rest = &there[..];
-        Ok(payload.iter().all(|piece| {
-            let equal = rest.starts_with(piece);
-            rest = &rest[piece.len().min(rest.len())..];
-            equal
-        }) && rest.is_empty())
-    }
-
     async fn put_once(
         &self,
         key: &str,
@@ -214,7 +199,7 @@ impl RetryingStore {
             Err(error @ PutError::Exists { .. }) if in_doubt => error,
             Err(error) => return Err(error.into()),
         };
-        match self.is_ours(key, &payload).await {
+        match is_ours(&*self.inner, key, &payload).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Failure::last(error)),
             // Gone again: somebody deleted it, so the next try may create it.
@@ -232,6 +217,25 @@ impl RetryingStore {
             .into()),
         }
     }
+}
+
+/// What is under a key that was found taken: this payload, or something else?
+pub(crate) async fn is_ours(
+    store: &dyn ObjectStore,
+    key: &str,
+    payload: &Payload,
+) -> Result<bool, GetError> {
+    let meta = store.head(key).await?;
+    if meta.bytes != keys::payload_bytes(payload) {
+        return Ok(false);
+    }
+    let there = store.get(key).await?;
+    let mut rest = &there[..];
+    Ok(payload.iter().all(|piece| {
+        let equal = rest.starts_with(piece);
+        rest = &rest[piece.len().min(rest.len())..];
+        equal
+    }) && rest.is_empty())
 }
 
 fn no_answer(after: Duration) -> String {

@@ -16,13 +16,14 @@ use kafka_protocol::{
 };
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Close, Reply, RequestContext};
+use super::{Close, Reply, RequestContext, nodes::Nodes};
 use crate::{
     broker::Broker,
+    fence::Fence,
     fetch::{
-        Endpoint, FetchAnswer, FetchPath, Limits, PartitionAnswer, SessionRequest, TopicKey, Wanted,
+        Endpoint, FetchAnswer, FetchPath, Fetched, Limits, PartitionAnswer, SessionRequest,
+        TopicKey, Wanted,
     },
-    placement::Candidates,
     view::View,
 };
 
@@ -39,24 +40,61 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     body: Bytes,
 ) -> Result<Reply, Close> {
-    fetch(&broker.fetch, &broker.view, &broker.ports, ctx, body).await
+    let serving = Serving {
+        path: &broker.fetch,
+        view: &broker.view,
+        ports: &broker.ports,
+        fence: Some(&broker.fence),
+        nodes: Nodes::of(broker, ctx),
+    };
+    fetch(serving, ctx, body).await
+}
+
+/// What a fetch needs of the agent.
+pub(crate) struct Serving<'a> {
+    pub(crate) path: &'a FetchPath,
+    pub(crate) view: &'a View,
+    pub(crate) ports: &'a Ports,
+    /// None = it is never fenced.
+    pub(crate) fence: Option<&'a Fence>,
+    pub(crate) nodes: Nodes,
+}
+
+impl Serving<'_> {
+    /// Returns when, or if, the agent is fenced.
+    async fn fenced(&self) {
+        match self.fence {
+            Some(fence) if fence.check().is_ok() => {
+                fence.fenced().await;
+            }
+            Some(_) => {}
+            None => std::future::pending().await,
+        }
+    }
 }
 
 pub(crate) async fn fetch(
-    path: &FetchPath,
-    view: &View,
-    ports: &Ports,
+    serving: Serving<'_>,
     ctx: &RequestContext,
     body: Bytes,
 ) -> Result<Reply, Close> {
+    let (path, ports) = (serving.path, serving.ports);
     let request: FetchRequest = ctx.decode(body)?;
     let version = ctx.api_version;
+    ctx.connection.note_rack(&request.rack_id);
+    // A copy: the name would pin its whole frame.
+    let rack = request.rack_id.to_string();
     let limits = limits(&request, path, ports);
     let (context, wanted) = match path.sessions().open(session_request(request, version)) {
         Ok(opened) => opened,
         Err(code) => return Ok(reply(&FetchAnswer::error(code.code()), version, None)),
     };
-    let Some(mut fetched) = path.fetch(&wanted, limits, &ctx.connection).await else {
+    let fetched = tokio::select! {
+        biased;
+        () = serving.fenced() => Some(moved(&wanted)),
+        fetched = path.fetch(&wanted, limits, &ctx.connection) => fetched,
+    };
+    let Some(mut fetched) = fetched else {
         return Ok(Reply::Nothing);
     };
     let session_id = path.sessions().close(context, wanted, &mut fetched.answers);
@@ -67,9 +105,23 @@ pub(crate) async fn fetch(
         ..FetchAnswer::default()
     };
     if version >= LEADER_VERSION {
-        name_leaders(&mut answer, view, &ctx.zone);
+        let nodes = serving.nodes.with_rack(&rack);
+        name_leaders(&mut answer, serving.view, &nodes);
     }
     Ok(reply(&answer, version, fetched.permit))
+}
+
+/// Every partition is another agent's.
+fn moved(wanted: &[Wanted]) -> Fetched {
+    let code = ResponseError::NotLeaderOrFollower.code();
+    let answers = wanted
+        .iter()
+        .map(|wanted| PartitionAnswer::error(wanted.topic.clone(), wanted.index, code))
+        .collect();
+    Fetched {
+        answers,
+        permit: None,
+    }
 }
 
 fn limits(request: &FetchRequest, path: &FetchPath, ports: &Ports) -> Limits {
@@ -130,9 +182,8 @@ fn wanted_of<'a>(key: &'a TopicKey, topic: &'a FetchTopic) -> impl Iterator<Item
 }
 
 /// Tells who leads the partitions whose error means that the client has it wrong.
-fn name_leaders(answer: &mut FetchAnswer, view: &View, zone: &str) {
-    let agents = view.agents();
-    let candidates = Candidates::of(&agents, zone, None);
+fn name_leaders(answer: &mut FetchAnswer, view: &View, nodes: &Nodes) {
+    let candidates = nodes.candidates();
     let mut endpoints = BTreeMap::new();
     for partition in &mut answer.partitions {
         let names_leader = partition.error == ResponseError::NotLeaderOrFollower.code()
@@ -147,10 +198,9 @@ fn name_leaders(answer: &mut FetchAnswer, view: &View, zone: &str) {
             partition.leader = Some((node.id(), epoch));
             endpoints.entry(node.id()).or_insert_with(|| Endpoint {
                 node: node.id(),
-                host: node.agent.address.host.clone(),
+                host: nodes.host(&node).to_string(),
                 port: node.port(),
-                rack: (!node.agent.address.zone.is_empty())
-                    .then(|| node.agent.address.zone.clone()),
+                rack: nodes.rack(&node).map(|rack| rack.to_string()),
             });
         }
     }

@@ -56,7 +56,9 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     body: Bytes,
 ) -> Result<Reply, Close> {
-    list_offsets(&broker.fetch, &broker.view, &*broker.metadata, ctx, body).await
+    let fenced = broker.fence.check().is_err();
+    let metadata = &*broker.metadata;
+    list_offsets(&broker.fetch, &broker.view, metadata, fenced, ctx, body).await
 }
 
 /// What is known of one partition of the request.
@@ -69,6 +71,7 @@ pub(crate) async fn list_offsets(
     path: &FetchPath,
     view: &View,
     metadata: &dyn Metadata,
+    fenced: bool,
     ctx: &RequestContext,
     body: Bytes,
 ) -> Result<Reply, Close> {
@@ -93,6 +96,8 @@ pub(crate) async fn list_offsets(
                 Lookup::Error(ResponseError::InvalidRequest)
             } else if !is_supported(partition.timestamp, version) {
                 Lookup::Error(ResponseError::UnsupportedVersion)
+            } else if fenced {
+                Lookup::Error(ResponseError::NotLeaderOrFollower)
             } else {
                 look(view, &topic.name, partition, &mut caught_up, version).await
             };

@@ -13,7 +13,7 @@ use kafka_protocol::{
 
 use crate::{
     broker::Broker,
-    connection::{ConnectionHandle, End},
+    connection::{ConnectionHandle, End, zone::ClientZone},
 };
 
 mod api_versions;
@@ -27,7 +27,7 @@ mod find_coordinator;
 mod init_producer_id;
 pub(crate) mod list_offsets;
 mod metadata;
-mod nodes;
+pub(crate) mod nodes;
 pub(crate) mod offset_for_leader_epoch;
 mod produce;
 #[cfg(test)]
@@ -44,8 +44,8 @@ pub struct RequestContext {
     pub node_index: u8,
     /// The client's `client.id`; empty where it sent none.
     pub client_id: String,
-    /// The client's zone; empty = unknown.
-    pub zone: String,
+    /// The client's zone, as far as it is known.
+    pub zone: ClientZone,
     /// API key of the request.
     pub api_key: i16,
     /// Version of the request.

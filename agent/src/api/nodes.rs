@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use aquifer_metadata_api::watch::AgentView;
+use aquifer_format::ids::WriterSlot;
+use aquifer_metadata_api::{register::AgentAddress, watch::AgentView};
 use kafka_protocol::protocol::StrBytes;
 
 use super::RequestContext;
 use crate::{
     broker::Broker,
-    connection::zone::ClientHints,
+    connection::zone::{ClientHints, ClientZone},
     placement::{Candidates, Node},
+    settings::Advertise,
 };
 
 /// "Authorized operations were not asked for."
@@ -21,26 +23,52 @@ pub(super) const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 pub(super) const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
 /// The agents that this client is told of.
-pub(super) struct Nodes {
+#[derive(Clone, Debug)]
+pub(crate) struct Nodes {
     agents: Arc<[AgentView]>,
-    zone: String,
+    zone: ClientZone,
     host_override: Option<StrBytes>,
-    without: Option<aquifer_format::ids::WriterSlot>,
+    without: Option<WriterSlot>,
 }
 
 impl Nodes {
     pub(super) fn of(broker: &Broker, context: &RequestContext) -> Self {
         let hints = ClientHints::of(&context.client_id);
+        let (agents, without) = match &broker.settings.advertise {
+            Advertise::Direct => (broker.view.agents(), broker.unnamed()),
+            Advertise::LoadBalancer {
+                host,
+                port,
+                node_ids,
+            } => (balancer(host, *port, *node_ids), None),
+        };
         Self {
-            agents: broker.view.agents(),
+            agents,
             zone: context.zone.clone(),
             host_override: hints.host_override.map(StrBytes::from_string),
-            without: broker.unnamed(),
+            without,
         }
     }
 
+    /// All of `agents`, for a client that gives no hint.
+    #[cfg(test)]
+    pub(crate) fn all(agents: Arc<[AgentView]>) -> Self {
+        Self {
+            agents,
+            zone: ClientZone::default(),
+            host_override: None,
+            without: None,
+        }
+    }
+
+    /// The same for a client that named its rack.
+    pub(super) fn with_rack(mut self, rack: &str) -> Self {
+        self.zone = self.zone.with_rack(rack);
+        self
+    }
+
     pub(super) fn candidates(&self) -> Candidates<'_> {
-        Candidates::of(&self.agents, &self.zone, self.without)
+        Candidates::of(&self.agents, &self.zone.name, self.without)
     }
 
     pub(super) fn host(&self, node: &Node<'_>) -> StrBytes {
@@ -53,4 +81,18 @@ impl Nodes {
         let zone = &node.agent.address.zone;
         (!zone.is_empty()).then(|| StrBytes::from_string(zone.clone()))
     }
+}
+
+/// A load balancer, which stands for all agents: its node ids begin at 0. Agents' own ids are told to
+/// nobody then.
+fn balancer(host: &str, port: u16, node_ids: u8) -> Arc<[AgentView]> {
+    let address = AgentAddress {
+        host: host.to_owned(),
+        port,
+        node_ids,
+        zone: String::new(),
+        peer: String::new(),
+    };
+    let slot = WriterSlot(0);
+    Arc::new([AgentView { slot, address }])
 }

@@ -70,13 +70,27 @@ pub(crate) async fn accept(
     };
     let acks = request.acks;
     let now = broker.ports.clock.unix_millis();
-    let (plan, batches) = Planner::new(view, ctx.api_version, now).plan(request).await;
-    let pending = produce
-        .accept(&ctx.connection, batches, ctx.received.plus(timeout))
-        .await;
+    // What is refused here was never taken in: it cannot turn visible later.
+    let refused = broker.fence.check().err().map(|fenced| {
+        let code = ResponseError::NotLeaderOrFollower;
+        Refusal::new(code, format!("{fenced}; ask another one"))
+    });
+    let planner = Planner::new(view, ctx.api_version, now);
+    let (plan, batches) = planner.plan(request, refused).await;
+    let count = batches.len();
+    let accepted = produce.accept(&ctx.connection, batches, ctx.received.plus(timeout));
+    let pending = tokio::select! {
+        biased;
+        pending = accepted => Some(pending),
+        // It waits for room and has no place yet.
+        _ = broker.fence.fenced() => None,
+    };
     let (broker, ctx) = (Arc::clone(broker), ctx.clone());
     Ok(Box::pin(async move {
-        let results = pending.await.map_err(|_| Close::SessionEnded)?;
+        let results = match pending {
+            Some(pending) => pending.await.map_err(|_| Close::SessionEnded)?,
+            None => vec![BatchResult::NotLeader; count],
+        };
         if acks == 0 {
             return plan.unacknowledged(&results, ctx.api_version);
         }
@@ -169,8 +183,12 @@ impl<'a> Planner<'a> {
         }
     }
 
-    async fn plan(mut self, request: ProduceRequest) -> (Plan, Vec<ProduceBatch>) {
-        let refused = request_refusal(&request, self.version);
+    async fn plan(
+        mut self,
+        request: ProduceRequest,
+        refused: Option<Refusal>,
+    ) -> (Plan, Vec<ProduceBatch>) {
+        let refused = refused.or_else(|| request_refusal(&request, self.version));
         let unknown = refused.is_none() && request.topic_data.iter().any(|t| !self.knows(t));
         // The leader is asked once, however many topics there are.
         let missing = if unknown {
@@ -314,6 +332,10 @@ fn failure(result: &BatchResult, by_id: bool) -> Option<(ResponseError, &'static
             };
             Some((rejection_code(*rejection, by_id), text))
         }
+        BatchResult::NotLeader => Some((
+            ResponseError::NotLeaderOrFollower,
+            "the agent has fenced itself; ask another one",
+        )),
         BatchResult::NotStored => Some((
             ResponseError::NotEnoughReplicas,
             "the bucket did not take the records; send them again",

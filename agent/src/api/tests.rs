@@ -18,6 +18,8 @@ use uuid::Uuid;
 use super::versions::{self, SERVED, wire_key};
 use crate::testing::{Client, broker, settings};
 
+mod zones;
+
 fn versions_of(api: ApiKey) -> std::ops::RangeInclusive<i16> {
     let served = versions::find(wire_key(api)).expect("it is served");
     served.min..=served.max

@@ -10,7 +10,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
 };
 
-use super::{ConnectionHandle, end::End};
+use super::{ConnectionHandle, end::End, traffic::Traffic};
 use crate::api::{Close, Reply};
 use aquifer_store::Clock;
 
@@ -85,6 +85,7 @@ pub(super) struct Responder<'a, W> {
     pub(super) io: W,
     pub(super) handle: &'a ConnectionHandle,
     pub(super) clock: &'a dyn Clock,
+    traffic: &'a Traffic,
     output: VecDeque<Bytes>,
     output_bytes: usize,
     held: Vec<Option<Held>>,
@@ -93,11 +94,17 @@ pub(super) struct Responder<'a, W> {
 }
 
 impl<'a, W: AsyncWrite + Unpin> Responder<'a, W> {
-    pub(super) fn new(io: W, handle: &'a ConnectionHandle, clock: &'a dyn Clock) -> Self {
+    pub(super) fn new(
+        io: W,
+        handle: &'a ConnectionHandle,
+        clock: &'a dyn Clock,
+        traffic: &'a Traffic,
+    ) -> Self {
         Self {
             io,
             handle,
             clock,
+            traffic,
             output: VecDeque::new(),
             output_bytes: 0,
             held: Vec::new(),
@@ -187,6 +194,7 @@ impl<'a, W: AsyncWrite + Unpin> Responder<'a, W> {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             self.handle.touch(self.clock.now());
+            self.traffic.sent(self.handle.relation(), written);
             advance(&mut self.output, written);
         }
         self.output_bytes = 0;

@@ -3,12 +3,20 @@
 use std::{
     fmt,
     net::SocketAddr,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use aquifer_store::Monotonic;
 use tokio_util::sync::CancellationToken;
+
+use super::traffic::Relation;
+
+/// Longest rack that is taken for a zone.
+const RACK_CHARS_MAX: usize = 253;
 
 /// Number of a connection, unique within the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +35,8 @@ pub struct ConnectionHandle {
     peer: SocketAddr,
     closed: CancellationToken,
     active_at_ms: AtomicU64,
+    rack: OnceLock<String>,
+    relation: AtomicU8,
 }
 
 impl ConnectionHandle {
@@ -38,6 +48,8 @@ impl ConnectionHandle {
             peer,
             closed: CancellationToken::new(),
             active_at_ms: AtomicU64::new(0),
+            rack: OnceLock::new(),
+            relation: AtomicU8::new(0),
         }
     }
 
@@ -67,6 +79,37 @@ impl ConnectionHandle {
     /// Returns once the connection is closed, by either side.
     pub async fn closed(&self) {
         self.closed.cancelled().await;
+    }
+
+    /// Notes the rack that the client named first (`client.rack`, a constant of a consumer).
+    pub(crate) fn note_rack(&self, rack: &str) {
+        if !rack.is_empty() && rack.len() <= RACK_CHARS_MAX {
+            self.rack.get_or_init(|| rack.to_owned());
+        }
+    }
+
+    /// The rack that the client named; empty = none.
+    pub(super) fn rack(&self) -> &str {
+        self.rack.get().map_or("", String::as_str)
+    }
+
+    /// Notes where the client is.
+    pub(super) fn set_relation(&self, relation: Relation) {
+        let code = match relation {
+            Relation::Unknown => 0,
+            Relation::Same => 1,
+            Relation::Other => 2,
+        };
+        self.relation.store(code, Ordering::Relaxed);
+    }
+
+    /// Where the client is.
+    pub(super) fn relation(&self) -> Relation {
+        match self.relation.load(Ordering::Relaxed) {
+            1 => Relation::Same,
+            2 => Relation::Other,
+            _ => Relation::Unknown,
+        }
     }
 
     /// Notes that bytes moved.

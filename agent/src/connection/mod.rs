@@ -10,6 +10,7 @@ mod frame;
 mod handle;
 #[cfg(test)]
 mod tests;
+mod traffic;
 pub mod zone;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -21,12 +22,16 @@ use tokio::{
 };
 
 pub(crate) use self::end::{End, EndLog};
-pub use self::handle::{ConnectionHandle, ConnectionId};
 use self::{
     answer::{Held, InFlight, Responder},
     end::Refusal,
     frame::{Frame, FrameReader, ReadError},
-    zone::ClientHints,
+    traffic::Relation,
+    zone::{ClientHints, ClientZone},
+};
+pub use self::{
+    handle::{ConnectionHandle, ConnectionId},
+    traffic::Traffic,
 };
 use crate::{
     api::{self, Close, RequestContext, versions::Served},
@@ -93,7 +98,7 @@ async fn run<IO: AsyncRead + AsyncWrite + Send>(
 ) -> End {
     let (requests, answers) = mpsc::unbounded_channel();
     let dispatcher = Dispatcher::new(broker, handle, node_index, requests);
-    let responder = Responder::new(write, handle, &*broker.ports.clock);
+    let responder = Responder::new(write, handle, &*broker.ports.clock, broker.traffic());
     tokio::select! {
         biased;
         () = handle.closed() => End::Ordered,
@@ -132,6 +137,9 @@ struct Dispatcher<'a> {
     fetch: Option<oneshot::Receiver<()>>,
     client_id: String,
     hints: ClientHints,
+    zone: ClientZone,
+    /// The length of the rack that `zone` reflects: it is named at most once.
+    rack_chars: usize,
 }
 
 impl<'a> Dispatcher<'a> {
@@ -153,6 +161,8 @@ impl<'a> Dispatcher<'a> {
             fetch: None,
             client_id: String::new(),
             hints: ClientHints::default(),
+            zone: broker.zone_of(&ClientHints::default(), "", handle.peer().ip()),
+            rack_chars: 0,
         }
     }
 
@@ -210,6 +220,9 @@ impl<'a> Dispatcher<'a> {
         })?;
         reader.first_was_valid();
         let context = self.context(&header);
+        let relation = self.handle.relation();
+        let received = frame.bytes.len() + size_of::<u32>();
+        self.broker.traffic().received(relation, received);
         let mut held = self.hold(frame.bytes.len(), frame.memory).await;
         let answered_version = if known { header.api_version } else { 0 };
         let correlation_id = header.correlation_id;
@@ -228,15 +241,21 @@ impl<'a> Dispatcher<'a> {
 
     fn context(&mut self, header: &Header<'_>) -> RequestContext {
         let client_id = header.client_id.unwrap_or_default();
-        if client_id != self.client_id {
+        let rack = self.handle.rack();
+        if client_id != self.client_id || rack.len() != self.rack_chars {
             client_id.clone_into(&mut self.client_id);
             self.hints = ClientHints::of(client_id);
+            self.rack_chars = rack.len();
+            let peer = self.handle.peer().ip();
+            self.zone = self.broker.zone_of(&self.hints, rack, peer);
         }
+        let own = &self.broker.settings.address.zone;
+        self.handle.set_relation(Relation::of(&self.zone.name, own));
         RequestContext {
             connection: Arc::clone(self.handle),
             node_index: self.node_index,
             client_id: self.client_id.clone(),
-            zone: self.hints.zone.clone(),
+            zone: self.zone.clone(),
             api_key: header.api_key,
             api_version: header.api_version,
             received: self.broker.ports.clock.now(),

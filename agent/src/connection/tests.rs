@@ -220,7 +220,7 @@ async fn an_agent_that_drains_no_longer_names_itself() {
     let mut client = Client::connect(&broker);
     let before: MetadataResponse = client.call(ApiKey::Metadata, 1, &metadata_of("t")).await;
     assert_eq!(before.brokers.len(), 1);
-    broker.draining().cancel();
+    broker.fence.drain();
     let after: MetadataResponse = client.call(ApiKey::Metadata, 1, &metadata_of("t")).await;
     assert_eq!(after.brokers.len(), 0);
     assert_eq!(after.topics[0].partitions[0].leader_id.0, -1);

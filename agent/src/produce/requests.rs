@@ -32,6 +32,8 @@ pub enum BatchResult {
     Placed(Placement),
     /// It is not in the log.
     Rejected(Rejection),
+    /// The agent fenced itself before it took the batch. It is not in the log and never will be.
+    NotLeader,
     /// The bucket did not take it. It is not in the log and never will be.
     NotStored,
     /// The session under which it was to be committed ended before it was. It is not in the log and

@@ -576,3 +576,81 @@ async fn log_append_time_and_log_start_come_from_the_leader() {
         bed.fake.set_log_start(partition, Offset(1));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn while_the_leader_is_away_requests_end_by_their_own_time_and_nothing_turns_visible_twice() {
+    let bed = Bed::new().await;
+    let (one, two) = (connection(1), connection(2));
+    assert_eq!(offset(bed.send(&one, 0, idempotent(0, 1)).await.await), 0);
+    bed.fake.set_unavailable(Some(true));
+    let began = bed.now_ms();
+    let long = bed.send_alone(&one, 0, idempotent(1, 1)).await;
+    let partition = PartitionId::new(bed.topic, PartitionIndex(1));
+    let batches = vec![ProduceBatch {
+        partition,
+        batch: idempotent(0, 1),
+    }];
+    let deadline = bed.ports.clock.now().plus(Duration::from_secs(7));
+    let short = bed.produce.accept(&two, batches, deadline).await;
+    assert_eq!(only(short.await), BatchResult::TimedOut);
+    assert!((7_000..7_100).contains(&(bed.now_ms() - began)));
+    assert_eq!(only(long.await), BatchResult::TimedOut);
+    assert!((25_000..25_100).contains(&(bed.now_ms() - began)));
+    // The client sends again what it has no answer for, while the first one still waits.
+    let again = bed.send_alone(&one, 0, idempotent(1, 1)).await;
+    assert_eq!(only(again.await), BatchResult::TimedOut);
+    bed.ports.sleep(Duration::from_secs(70)).await;
+    bed.fake.set_unavailable(None);
+    let again = bed.send(&connection(3), 0, idempotent(1, 1)).await;
+    assert_eq!(offset(again.await), 1);
+    let again = bed.send(&connection(3), 1, idempotent(0, 1)).await;
+    assert_eq!(offset(again.await), 0);
+    assert_eq!((bed.end(0), bed.end(1)), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn commits_in_doubt_are_sent_again_in_their_order_whenever_the_stream_breaks() {
+    let bed = Bed::new().await;
+    let one = connection(1);
+    let mut pending = Vec::new();
+    for n in 0..30 {
+        pending.push(bed.send_alone(&one, 0, idempotent(n, 1)).await);
+        match n % 5 {
+            0 => bed.fake.set_lose_answers(true),
+            2 => bed.fake.break_commit_streams(),
+            3 => {
+                bed.fake.set_lose_answers(false);
+                bed.fake.set_unavailable(Some(n % 2 == 0));
+            }
+            4 => bed.fake.set_unavailable(None),
+            _ => {}
+        }
+    }
+    bed.fake.set_unavailable(None);
+    bed.fake.set_lose_answers(false);
+    bed.fake.break_commit_streams();
+    for (at, pending) in pending.into_iter().enumerate() {
+        assert_eq!(offset(pending.await), i64::try_from(at).unwrap());
+    }
+    assert_eq!(bed.end(0), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_that_hangs_stalls_its_own_flush_for_a_second_and_nobody_else() {
+    let bed = Bed::new().await;
+    for hanging in [1, 2] {
+        bed.script(&vec![Step::After(30_000); hanging]);
+        let mut pending = Vec::new();
+        let began = bed.now_ms();
+        for n in 0..20 {
+            pending.push(bed.send_alone(&connection(n), 0, plain(1)).await);
+        }
+        for (at, pending) in pending.into_iter().enumerate() {
+            offset(pending.await);
+            let took = bed.now_ms() - began;
+            let most = if at < hanging { 1_150 } else { 1_250 };
+            assert!(took < most, "request {at}: {took} ms");
+        }
+        bed.ports.sleep(Duration::from_secs(60)).await;
+    }
+}

@@ -6,7 +6,7 @@ use aquifer_format::ids::LeaderTerm;
 use aquifer_metadata_api::{
     MetadataError, WatchChannel,
     register::Registration,
-    watch::{CommonFrame, ExtentsFrame, Frame},
+    watch::{CommonFrame, ExtentsFrame, Frame, InterestChange, PRESENCE_EVERY},
 };
 use tokio::sync::watch;
 
@@ -14,7 +14,9 @@ use super::View;
 use crate::session::AgentSession;
 
 /// First and longest pause before a broken watch is opened again.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// Pause before the leader is told again that this agent lives, where the watch takes no news just now.
+const PRESENCE_RETRY: Duration = Duration::from_millis(100);
 /// How long those who wait for a partition are left waiting for its extents after its watermark
 /// moved. The extents come right behind it; where none come (only a mark moved), this is the delay.
 const EXTENTS_LATE: Duration = Duration::from_millis(10);
@@ -60,11 +62,23 @@ async fn follow_channel(
     let mut began = false;
     let mut registered = true;
     let mut sweep_at = view.ports.clock.now().plus(INTEREST_SWEEP);
+    let mut named = view.named.subscribe();
+    let mut present_at = view.ports.clock.now();
     loop {
         let expecting = view.parked.is_expecting();
         let telling = began && view.parked.has_unsent();
         tokio::select! {
             biased;
+            // Before the frames: however many come, the leader must hear that this agent lives.
+            () = view.ports.clock.sleep_until(present_at), if began => {
+                let presence = InterestChange::Presence { named: *named.borrow_and_update() };
+                let pause = match channel.interests.try_send(presence) {
+                    Ok(()) => PRESENCE_EVERY,
+                    Err(_) => PRESENCE_RETRY,
+                };
+                present_at = view.ports.clock.now().plus(pause);
+            }
+            Ok(()) = named.changed(), if began => present_at = view.ports.clock.now(),
             frame = channel.frames.recv() => match frame {
                 Some(Frame::Common(frame)) => {
                     if !apply_common(view, &frame, began) {
@@ -142,7 +156,8 @@ fn apply_common(view: &View, frame: &CommonFrame, began: bool) -> bool {
         }
     }
     view.position.send_replace((frame.term, frame.seq));
-    true
+    // Where a watermark fell only the whole state can say how things are.
+    !changes.fell
 }
 
 fn apply_extents(view: &View, frame: &ExtentsFrame) {

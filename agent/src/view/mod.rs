@@ -88,6 +88,8 @@ pub struct View {
     extents: Mutex<ExtentCache>,
     parked: Parked,
     position: watch::Sender<Position>,
+    /// Whether others may be told of this agent; the watch carries it to the leader.
+    named: watch::Sender<bool>,
 }
 
 impl fmt::Debug for View {
@@ -113,6 +115,7 @@ impl View {
             extents: Mutex::new(ExtentCache::new(settings.extent_bytes_max)),
             parked: Parked::new(ports.clock.clone(), settings.parked_partitions_max),
             position: watch::Sender::new((LeaderTerm(0), JournalSeq(0))),
+            named: watch::Sender::new(true),
             ports: ports.clone(),
         });
         ports
@@ -182,6 +185,22 @@ impl View {
     #[must_use]
     pub fn is_fenced(&self, partition: PartitionId) -> bool {
         self.snapshot.read().is_fenced(partition)
+    }
+
+    /// Whether a watermark of any partition fell: see [`Self::is_fenced`].
+    #[must_use]
+    pub fn has_fallen(&self) -> bool {
+        self.snapshot.read().has_fallen()
+    }
+
+    /// Says whether clients and other agents may be told of this agent; the leader hears of a change at
+    /// once.
+    pub(crate) fn set_named(&self, named: bool) {
+        self.named.send_if_modified(|before| {
+            let changed = *before != named;
+            *before = named;
+            changed
+        });
     }
 
     /// All live agents, by slot.

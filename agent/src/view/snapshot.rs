@@ -1,9 +1,12 @@
 //! Topics, watermarks and agents: the state that common frames carry.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use aquifer_format::{
-    ids::{Incarnation, Offset, PartitionId, TopicId, UploadEpoch},
+    ids::{Incarnation, Offset, PartitionId, TopicId, UploadEpoch, WriterSlot},
     map::FixedMap,
 };
 use aquifer_metadata_api::{
@@ -23,6 +26,8 @@ pub(super) struct Snapshot {
     agents: Arc<[AgentView]>,
     by_name: BTreeMap<String, TopicId>,
     by_id: FixedMap<TopicId, TopicEntry>,
+    /// Partitions whose watermark fell.
+    fallen: BTreeSet<PartitionId>,
 }
 
 #[derive(Debug)]
@@ -37,7 +42,6 @@ struct Slot {
     watched: Watermarks,
     /// The highest of `watched` and of what the leader answered since.
     known: Watermarks,
-    fenced: bool,
 }
 
 /// What a frame changed, for those who wait and for the extent cache.
@@ -47,6 +51,8 @@ pub(super) struct Changes {
     pub(super) moved: Vec<PartitionId>,
     /// Topics that are no more.
     pub(super) deleted: Vec<TopicId>,
+    /// True if a watermark fell.
+    pub(super) fell: bool,
     /// True if extents of before mean nothing now.
     pub(super) new_incarnation: bool,
 }
@@ -62,7 +68,6 @@ impl Slot {
         Self {
             watched: empty,
             known: empty,
-            fenced: false,
         }
     }
 }
@@ -129,13 +134,16 @@ impl Snapshot {
     }
 
     pub(super) fn watermarks(&self, partition: PartitionId) -> Option<Watermarks> {
-        self.slot(partition)
-            .filter(|slot| !slot.fenced)
-            .map(|slot| slot.known)
+        let slot = self.slot(partition)?;
+        (!self.is_fenced(partition)).then_some(slot.known)
     }
 
     pub(super) fn is_fenced(&self, partition: PartitionId) -> bool {
-        self.slot(partition).is_some_and(|slot| slot.fenced)
+        self.fallen.contains(&partition)
+    }
+
+    pub(super) fn has_fallen(&self) -> bool {
+        !self.fallen.is_empty()
     }
 
     pub(super) fn observe(&mut self, partition: PartitionId, exact: &Watermarks) {
@@ -155,9 +163,7 @@ impl Snapshot {
         self.upload_epoch = frame.upload_epoch;
         self.throttle_produce = frame.throttle_produce;
         if let Some(agents) = &frame.agents {
-            let mut agents = agents.clone();
-            agents.sort_by_key(|agent| agent.slot);
-            self.agents = agents.into();
+            self.put_agents(agents, frame.agents_complete);
         }
         if frame.reset {
             self.reset_topics(frame, &mut changes);
@@ -174,6 +180,14 @@ impl Snapshot {
         changes
     }
 
+    /// Takes over the live agents; of an incomplete list only who is on it, not who is missing.
+    fn put_agents(&mut self, agents: &[AgentView], complete: bool) {
+        let known = if complete { &[][..] } else { &self.agents };
+        let all = known.iter().chain(agents);
+        let by_slot: BTreeMap<WriterSlot, &AgentView> = all.map(|a| (a.slot, a)).collect();
+        self.agents = by_slot.into_values().cloned().collect();
+    }
+
     /// Drops what the new whole state does not have, and everything of another incarnation.
     fn reset_topics(&mut self, frame: &CommonFrame, changes: &mut Changes) {
         let new_incarnation = changes.new_incarnation;
@@ -188,15 +202,14 @@ impl Snapshot {
         for id in gone {
             self.remove_topic(id, changes);
         }
-        for slot in self.by_id.values_mut().flat_map(|e| &mut e.partitions) {
-            slot.fenced = false;
-        }
+        self.fallen.clear();
     }
 
     fn remove_topic(&mut self, id: TopicId, changes: &mut Changes) {
         let Some(entry) = self.by_id.remove(&id) else {
             return;
         };
+        self.fallen.retain(|partition| partition.topic != id);
         let name = &entry.topic.view.name;
         if self.by_name.get(name) == Some(&id) {
             self.by_name.remove(name);
@@ -210,6 +223,7 @@ impl Snapshot {
             && earlier != view.id
         {
             self.by_id.remove(&earlier);
+            self.fallen.retain(|partition| partition.topic != earlier);
             changes.deleted.push(earlier);
         }
         let topic = Arc::new(Topic {
@@ -237,7 +251,8 @@ impl Snapshot {
                 "a watermark fell within one incarnation; reads of the partition stop until the next reset"
             );
             metrics::counter!("aquifer_view_fenced_partitions_total").increment(1);
-            slot.fenced = true;
+            self.fallen.insert(id);
+            changes.fell = true;
             changes.moved.push(id);
             return;
         }

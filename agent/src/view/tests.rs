@@ -79,7 +79,8 @@ impl Metadata for Scripted {
         _: SessionId,
         _: Option<JournalMark>,
     ) -> Result<WatchChannel, MetadataError> {
-        let (interests, told) = mpsc::channel(16);
+        // Room for some minutes of the agent saying that it lives.
+        let (interests, told) = mpsc::channel(256);
         let (say, frames) = mpsc::channel(16);
         self.opened.send((told, say)).map_err(|_| unavailable())?;
         Ok(WatchChannel { interests, frames })
@@ -148,6 +149,7 @@ impl Script {
             deleted_topics: Vec::new(),
             watermarks: Vec::new(),
             agents: None,
+            agents_complete: true,
             throttle_produce: false,
         };
         change(&mut frame);
@@ -205,6 +207,7 @@ impl Script {
         let mut told = Vec::new();
         while let Ok(change) = self.told.try_recv() {
             told.push(match change {
+                InterestChange::Presence { .. } => continue,
                 InterestChange::Add { partition, from } => (true, partition.partition.0, from.0),
                 InterestChange::Remove { partition } => (false, partition.partition.0, 0),
             });
@@ -333,8 +336,10 @@ async fn a_watermark_that_falls_fences_the_partition_until_a_reset() {
     assert_eq!(view.watermarks(partition(0)), None);
     assert_eq!(view.watermarks(partition(1)), Some(marks_at(5)));
     assert_eq!(parking.woken().await.indexes, [0]);
+    assert!(view.has_fallen());
+    script.reopened().await;
     script.reset(&[(0, 6), (1, 5)]).await;
-    assert!(!view.is_fenced(partition(0)));
+    assert!(!view.is_fenced(partition(0)) && !view.has_fallen());
     assert_eq!(view.watermarks(partition(0)), Some(marks_at(6)));
     assert!(parking.woken().await.all);
     // Another incarnation may begin anywhere.
@@ -492,4 +497,26 @@ async fn a_broken_watch_is_opened_again_with_back_off() {
     script.reset(&[(0, 9)]).await;
     assert!(parking.woken().await.all);
     assert_eq!(script.view.watermarks(partition(0)), Some(marks_at(9)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_incomplete_list_of_agents_adds_and_a_complete_one_replaces() {
+    let mut script = Script::new().await;
+    script.reset(&[]).await;
+    let slots =
+        |script: &Script| -> Vec<u32> { script.view.agents().iter().map(|a| a.slot.0).collect() };
+    assert_eq!(slots(&script), [1, 2]);
+    for (list, complete, expected) in [
+        (vec![2], false, vec![1, 2]),
+        (vec![3, 2], false, vec![1, 2, 3]),
+        (vec![3, 2], true, vec![2, 3]),
+    ] {
+        script
+            .common(|frame| {
+                frame.agents = Some(list.into_iter().map(agent).collect());
+                frame.agents_complete = complete;
+            })
+            .await;
+        assert_eq!(slots(&script), expected);
+    }
 }

@@ -31,7 +31,7 @@ pub struct CommitChannel {
 /// A watch of the cluster's state.
 #[derive(Debug)]
 pub struct WatchChannel {
-    /// Changes of what extents this agent wants.
+    /// Changes of what extents this agent wants, and that it lives.
     pub interests: mpsc::Sender<InterestChange>,
     /// Frames in journal order; the first is a reset. None = the stream broke, watch again.
     pub frames: mpsc::Receiver<Frame>,

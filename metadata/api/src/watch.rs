@@ -1,6 +1,6 @@
 //! Watching the cluster's state.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use aquifer_format::ids::{
     Incarnation, JournalSeq, LeaderEpoch, LeaderTerm, Offset, PartitionId, TopicId, UploadEpoch,
@@ -13,7 +13,7 @@ use crate::{
     register::AgentAddress,
 };
 
-/// Changes what extents a watcher is sent.
+/// What a watcher says: changes of what extents it is sent, and that it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InterestChange {
     /// Extents of `partition` from offset `from` on are wanted from now on. Acknowledged by
@@ -29,7 +29,21 @@ pub enum InterestChange {
         /// The partition.
         partition: PartitionId,
     },
+    /// The agent lives. Once it has said so it goes on saying so, every [`PRESENCE_EVERY`]: silent for
+    /// [`SILENT_AGENT_MAX`] it counts as dead, whether its watch is open or not. One that never says
+    /// it counts as live while its watch is open, and that long after.
+    Presence {
+        /// Whether clients and other agents may be told of it. False = it stops, or cannot serve just
+        /// now; it is left out of the live agents at once.
+        named: bool,
+    },
 }
+
+/// How often an agent says that it is present.
+pub const PRESENCE_EVERY: Duration = Duration::from_secs(1);
+/// After this long without a word an agent is no longer among the live ones. 3 s: a broken connection is
+/// back within that, and a client that must find another agent still has most of its 5 s.
+pub const SILENT_AGENT_MAX: Duration = Duration::from_secs(3);
 
 /// What a watcher is sent: for each journal position (group commit) exactly one common frame, then at most
 /// one extents frame. Between group commits the last position may be shown again, by common frames of what
@@ -67,6 +81,9 @@ pub struct CommonFrame {
     pub watermarks: Vec<(PartitionId, Watermarks)>,
     /// All live agents, where that changed.
     pub agents: Option<Vec<AgentView>>,
+    /// False in the first seconds of a leader, while agents that were live before may not have found
+    /// it: those that a watcher knew and `agents` does not have stay known. Set in every frame.
+    pub agents_complete: bool,
     /// True while the metadata budget is over 80 %: agents throttle producers.
     pub throttle_produce: bool,
 }

@@ -90,6 +90,7 @@ mod tests {
             deleted_topics: Vec::new(),
             watermarks: Vec::new(),
             agents: None,
+            agents_complete: true,
             throttle_produce: false,
         })
     }

@@ -58,6 +58,8 @@ pub(super) struct Surface {
     pub(super) throttle_produce: bool,
     /// All live agents.
     pub(super) agents: Vec<AgentView>,
+    /// Whether none can be missing.
+    pub(super) agents_complete: bool,
     /// Whether they changed since the last frame.
     pub(super) agents_changed: bool,
     /// Whether the group has a row (then every watcher is told, be it of nothing but the position).
@@ -101,6 +103,7 @@ fn frame(state: &State, surface: &Surface) -> CommonFrame {
         deleted_topics: Vec::new(),
         watermarks: Vec::new(),
         agents: None,
+        agents_complete: surface.agents_complete,
         throttle_produce: surface.throttle_produce,
     }
 }

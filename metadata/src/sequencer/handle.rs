@@ -184,6 +184,8 @@ impl Sequencer {
             address: address.clone(),
         };
         self.hear(session);
+        let now = self.now();
+        self.hub.registry.opened(session, agent.clone(), now);
         self.group.new_watchers.push(NewWatcher {
             session,
             agent,
@@ -193,6 +195,10 @@ impl Sequencer {
 
     fn interest(&mut self, watcher: WatcherId, change: InterestChange) {
         match change {
+            InterestChange::Presence { named } => {
+                let now = self.now();
+                self.hub.present(watcher, named, now);
+            }
             InterestChange::Remove { partition } => self.hub.remove_interest(watcher, partition),
             InterestChange::Add { partition, from } => {
                 let (complete_from, extents) = tail_from(&self.state, partition, from);

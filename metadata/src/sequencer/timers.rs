@@ -64,6 +64,9 @@ impl Sequencer {
 
     pub(super) fn tick(&mut self) {
         let now = self.now();
+        if self.hub.registry.next_check().is_some_and(|at| at <= now) {
+            self.hub.registry.check(now);
+        }
         let mut due = self.timers.due_holds(now);
         due.retain(|(session, batch)| self.state.is_held(*session, *batch));
         if !due.is_empty() {

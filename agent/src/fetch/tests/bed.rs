@@ -311,7 +311,7 @@ impl Bed {
             connection: Arc::clone(&self.connection),
             node_index: 0,
             client_id: "test".to_owned(),
-            zone: String::new(),
+            zone: crate::connection::zone::ClientZone::default(),
             api_key,
             api_version,
             received: self.ports.clock.now(),
@@ -329,9 +329,14 @@ impl Bed {
     pub(super) async fn fetch_reply(&self, version: i16, request: FetchRequest) -> Reply {
         let ctx = self.context(1, version);
         let body = encode(version, &request);
-        api::fetch::fetch(&self.path, &self.view, &self.ports, &ctx, body)
-            .await
-            .unwrap()
+        let serving = api::fetch::Serving {
+            path: &self.path,
+            view: &self.view,
+            ports: &self.ports,
+            fence: None,
+            nodes: api::nodes::Nodes::all(self.view.agents()),
+        };
+        api::fetch::fetch(serving, &ctx, body).await.unwrap()
     }
 
     /// Fetches one partition without waiting; the answer for it.
@@ -350,7 +355,8 @@ impl Bed {
         let ctx = self.context(2, version);
         let body = encode(version, &request);
         let metadata = &*self.metadata;
-        let reply = api::list_offsets::list_offsets(&self.path, &self.view, metadata, &ctx, body);
+        let (path, view) = (&self.path, &self.view);
+        let reply = api::list_offsets::list_offsets(path, view, metadata, false, &ctx, body);
         decode(version, reply.await.unwrap())
     }
 

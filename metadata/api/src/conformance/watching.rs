@@ -122,6 +122,14 @@ pub(super) async fn agents_are_those_that_watch(metadata: Arc<dyn Metadata>) {
         watcher.step().await;
     }
     assert_eq!(watcher.agents[0].slot, one.registration.slot);
+    for named in [false, true] {
+        let presence = InterestChange::Presence { named };
+        let said = watcher.channel.interests.send(presence).await;
+        said.expect("the watch is open");
+        while watcher.agents.len() != usize::from(named) {
+            watcher.step().await;
+        }
+    }
     drop(soon("a barrier", metadata.barrier()).await);
 }
 

@@ -168,6 +168,16 @@ impl Core {
             return;
         };
         match change {
+            InterestChange::Presence { named } => {
+                let session = watcher.session;
+                if let Some(known) = self.sessions.get_mut(&session)
+                    && known.named != named
+                {
+                    known.named = named;
+                    self.agents_changed = true;
+                    self.publish();
+                }
+            }
             InterestChange::Remove { partition } => {
                 watcher.interests.remove(&partition);
             }
@@ -188,6 +198,7 @@ impl Core {
         let live: BTreeSet<SessionId> = self.watchers.values().map(|w| w.session).collect();
         let sessions = self.sessions.iter().filter(|(id, _)| live.contains(id));
         let mut agents: Vec<AgentView> = sessions
+            .filter(|(_, s)| s.named)
             .map(|(_, s)| AgentView {
                 slot: s.slot,
                 address: s.address.clone(),
@@ -210,6 +221,7 @@ impl Core {
             deleted_topics: Vec::new(),
             watermarks: Vec::new(),
             agents: None,
+            agents_complete: true,
             throttle_produce: self.throttle_produce,
         }
     }

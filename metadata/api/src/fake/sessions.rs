@@ -32,6 +32,8 @@ pub(super) type Delayed = (Instant, Result<CommitAnswer, MetadataError>);
 pub(super) struct Session {
     pub(super) slot: WriterSlot,
     pub(super) address: AgentAddress,
+    /// Whether it wants to be among the live agents.
+    pub(super) named: bool,
     last: CommitNumber,
     results: BTreeMap<CommitNumber, BTreeMap<BatchRef, BatchOutcome>>,
     stream: Option<Stream>,
@@ -56,6 +58,7 @@ impl Core {
         let new = Session {
             slot,
             address: request.agent,
+            named: true,
             last: CommitNumber(0),
             results: BTreeMap::new(),
             stream: None,

@@ -2,7 +2,7 @@
 
 use aquifer_format::{ids::PartitionId, limits::SESSION_IDLE_EPOCHS_MAX};
 use aquifer_metadata_api::{
-    Metadata, MetadataError,
+    Metadata, MetadataError, WatchChannel,
     watch::{CommonFrame, Frame, InterestChange},
 };
 
@@ -110,4 +110,96 @@ async fn minutes_pass_and_silent_sessions_end() {
         }
     };
     assert_eq!(next.upload_epoch.0, reset.upload_epoch.0 + 1);
+}
+
+/// What a watch said last of the agents since it was asked last: slots, and whether they are all.
+fn agents(watch: &mut WatchChannel) -> Option<(Vec<u32>, bool)> {
+    let mut said = None;
+    while let Ok(frame) = watch.frames.try_recv() {
+        if let Frame::Common(frame) = frame
+            && let Some(agents) = &frame.agents
+        {
+            let slots = agents.iter().map(|agent| agent.slot.0).collect();
+            said = Some((slots, frame.agents_complete));
+        }
+    }
+    said
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_outlives_a_short_break_of_its_watch_and_no_long_one() {
+    let world = World::new().await;
+    world.sleep(5_000).await;
+    let (one, two) = (
+        Writer::new(&world.metadata).await,
+        Writer::new(&world.metadata).await,
+    );
+    let (first, second) = (one.registration.slot.0, two.registration.slot.0);
+    let mut watch = world
+        .metadata
+        .watch(one.registration.session, None)
+        .await
+        .unwrap();
+    let mut other = world
+        .metadata
+        .watch(two.registration.session, None)
+        .await
+        .unwrap();
+    world.sleep(10).await;
+    assert_eq!(agents(&mut watch), Some((vec![first, second], true)));
+    for _ in 0..3 {
+        drop(other);
+        world.sleep(2_000).await;
+        other = world
+            .metadata
+            .watch(two.registration.session, None)
+            .await
+            .unwrap();
+        world.sleep(10).await;
+        assert_eq!(agents(&mut watch), None, "nobody is told of the break");
+        assert_eq!(agents(&mut other), Some((vec![first, second], true)));
+    }
+    // who speaks must go on speaking, though its watch stays open
+    let presence = InterestChange::Presence { named: true };
+    other.interests.send(presence).await.unwrap();
+    world.sleep(2_900).await;
+    assert_eq!(agents(&mut watch), None);
+    world.sleep(700).await;
+    assert_eq!(agents(&mut watch), Some((vec![first], true)));
+    other.interests.send(presence).await.unwrap();
+    world.sleep(10).await;
+    assert_eq!(agents(&mut watch), Some((vec![first, second], true)));
+    let unnamed = InterestChange::Presence { named: false };
+    other.interests.send(unnamed).await.unwrap();
+    world.sleep(10).await;
+    assert_eq!(agents(&mut watch), Some((vec![first], true)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_leader_calls_nobody_dead_before_all_could_find_it() {
+    let world = World::new().await;
+    let (one, two) = (
+        Writer::new(&world.metadata).await,
+        Writer::new(&world.metadata).await,
+    );
+    let (first, second) = (one.registration.slot.0, two.registration.slot.0);
+    let world = world.restart().await;
+    let mut watch = world
+        .metadata
+        .watch(one.registration.session, None)
+        .await
+        .unwrap();
+    world.sleep(10).await;
+    assert_eq!(agents(&mut watch), Some((vec![first], false)));
+    world.sleep(3_000).await;
+    let mut other = world
+        .metadata
+        .watch(two.registration.session, None)
+        .await
+        .unwrap();
+    world.sleep(10).await;
+    assert_eq!(agents(&mut watch), Some((vec![first, second], false)));
+    assert_eq!(agents(&mut other), Some((vec![first, second], false)));
+    world.sleep(1_500).await;
+    assert_eq!(agents(&mut watch), Some((vec![first, second], true)));
 }

@@ -50,16 +50,21 @@ pub fn open_watch_from(
     Ok((SessionId(open.session), seen))
 }
 
-/// Changes of interests.
+/// Changes of interests. Of several presences the last one is kept, behind the other changes.
 #[must_use]
 pub fn interests_to(changes: &[InterestChange]) -> proto::Interests {
     let partition = |change: &InterestChange| match change {
-        InterestChange::Add { partition, .. } | InterestChange::Remove { partition } => *partition,
+        InterestChange::Add { partition, .. } | InterestChange::Remove { partition } => {
+            Some(*partition)
+        }
+        InterestChange::Presence { .. } => None,
     };
+    let partitions: Vec<_> = changes.iter().filter_map(partition).collect();
     let mut to = proto::Interests {
-        partitions: Some(partitions_to(changes.iter().map(partition))),
+        partitions: Some(partitions_to(partitions.into_iter())),
         wanted: Vec::with_capacity(changes.len()),
         from: Vec::new(),
+        presence: proto::Presence::Unsaid.into(),
     };
     for change in changes {
         match change {
@@ -68,6 +73,12 @@ pub fn interests_to(changes: &[InterestChange]) -> proto::Interests {
                 to.from.push(from.0);
             }
             InterestChange::Remove { .. } => to.wanted.push(false),
+            InterestChange::Presence { named } => {
+                to.set_presence(match named {
+                    true => proto::Presence::Named,
+                    false => proto::Presence::Unnamed,
+                });
+            }
         }
     }
     to
@@ -78,6 +89,8 @@ pub fn interests_to(changes: &[InterestChange]) -> proto::Interests {
 /// # Errors
 /// Messages that it does not write.
 pub fn interests_from(from: proto::Interests) -> Result<Vec<InterestChange>, Malformed> {
+    let presence = proto::Presence::try_from(from.presence);
+    let presence = presence.map_err(|_| Malformed("a presence is of no kind"))?;
     let partitions = partitions_from(from.partitions)?;
     if partitions.len() != from.wanted.len() {
         return Err(UNEVEN);
@@ -96,6 +109,11 @@ pub fn interests_from(from: proto::Interests) -> Result<Vec<InterestChange>, Mal
     }
     if offsets.len() > 0 {
         return Err(UNEVEN);
+    }
+    match presence {
+        proto::Presence::Unsaid => {}
+        proto::Presence::Unnamed => changes.push(InterestChange::Presence { named: false }),
+        proto::Presence::Named => changes.push(InterestChange::Presence { named: true }),
     }
     Ok(changes)
 }
@@ -185,6 +203,7 @@ fn common_to(frame: &CommonFrame) -> proto::CommonFrame {
         watermarks: Some(watermarks_to(watermarks.iter().map(|(_, marks)| marks))),
         agents,
         throttle_produce: frame.throttle_produce,
+        agents_incomplete: !frame.agents_complete,
     }
 }
 
@@ -210,6 +229,7 @@ fn common_from(from: proto::CommonFrame) -> Result<CommonFrame, Malformed> {
         deleted_topics: topics_from(&from.deleted_topics)?,
         watermarks: partitions.into_iter().zip(watermarks).collect(),
         agents,
+        agents_complete: !from.agents_incomplete,
         throttle_produce: from.throttle_produce,
     })
 }

@@ -232,6 +232,7 @@ impl Maker {
                     address: m.address(),
                 })
             }),
+            agents_complete: self.chance(),
             throttle_produce: self.chance(),
         }
     }
@@ -346,7 +347,7 @@ fn every_message_arrives_as_it_was_sent() {
         assert!(live_reply_from(message.clone(), asked + 1).is_err());
         assert_eq!(live_reply_from(message, asked), Ok(live));
 
-        let changes = m.many(|m| {
+        let mut changes = m.many(|m| {
             let partition = m.partition();
             if m.chance() {
                 let from = Offset(m.i64());
@@ -355,6 +356,10 @@ fn every_message_arrives_as_it_was_sent() {
                 InterestChange::Remove { partition }
             }
         });
+        if m.chance() {
+            let named = m.chance();
+            changes.push(InterestChange::Presence { named });
+        }
         let message = over_the_wire(&interests_to(&changes));
         assert_eq!(interests_from(message), Ok(changes));
     }
