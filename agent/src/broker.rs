@@ -25,6 +25,7 @@ use crate::{
     },
     fence::{Fence, Readiness, WatchedBucket},
     fetch::{FetchPath, cache::FreshRun, run::Run},
+    peers::{PeerService, ZonePeers},
     placement::Candidates,
     produce::{ProduceParts, ProducePath},
     session::AgentSession,
@@ -83,7 +84,8 @@ struct Connections {
 
 impl Broker {
     /// Registers the agent and starts what runs in the background. Returns once it knows the cluster's
-    /// state; waits for the metadata service as long as it takes.
+    /// state; waits for the metadata service as long as it takes. With `peers` it shares what it reads
+    /// with the other agents of its zone; `settings.address.peer` says where they reach it.
     ///
     /// # Errors
     /// The metadata service refuses it.
@@ -92,6 +94,7 @@ impl Broker {
         ports: Ports,
         metadata: Arc<dyn Metadata>,
         store: Arc<dyn ObjectStore>,
+        peers: Option<PeerService>,
     ) -> Result<Arc<Self>, StartError> {
         let request = RegisterRequest {
             previous_slot: None,
@@ -115,6 +118,16 @@ impl Broker {
             Arc::clone(&session),
             &bucket,
         );
+        let zone = peers.map(|service| {
+            let (view, session) = (Arc::clone(&view), Arc::clone(&session));
+            ZonePeers::new(
+                service,
+                view,
+                session,
+                settings.address.clone(),
+                ports.clone(),
+            )
+        });
         let fetch = FetchPath::start(
             Arc::clone(&metadata),
             Arc::clone(&store),
@@ -122,7 +135,11 @@ impl Broker {
             Arc::clone(&view),
             ports.clone(),
             settings.fetch,
+            zone.clone(),
         );
+        if let Some(zone) = zone {
+            zone.serve(Arc::clone(fetch.cache()));
+        }
         let produce = start_produce(
             &settings, &ports, &metadata, &store, &session, &view, &fetch,
         );
@@ -284,7 +301,7 @@ fn start_produce(
         store: Arc::clone(store),
         session: Arc::clone(session),
         epoch: Arc::new(move || view.upload_epoch()),
-        on_upload: Arc::new(move |object, runs| {
+        on_upload: Arc::new(move |object, runs, payload| {
             let fresh = runs
                 .iter()
                 .map(|run| FreshRun {
@@ -292,7 +309,7 @@ fn start_produce(
                     run: Run::of_batches(&run.batches),
                 })
                 .collect();
-            fetch.cache().insert(object, fresh);
+            fetch.cache().insert(object, fresh, payload);
         }),
         settings: settings.produce.clone(),
     })

@@ -12,6 +12,7 @@ pub mod fetch;
 pub mod guard;
 mod leader;
 pub mod listener;
+pub mod peers;
 pub mod placement;
 pub mod produce;
 pub mod session;

@@ -104,14 +104,14 @@ fn node_count(agent: &AgentView) -> u8 {
     agent.address.node_ids.max(1)
 }
 
-fn hash_u128(bits: u128) -> u64 {
+pub(crate) fn hash_u128(bits: u128) -> u64 {
     let low = u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(0);
     let high = u64::try_from(bits >> 64).unwrap_or(0);
     mix(high ^ mix(low))
 }
 
 /// The finalizer of SplitMix64.
-fn mix(value: u64) -> u64 {
+pub(crate) fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -33,7 +33,7 @@ pub(crate) async fn broker(settings: AgentSettings) -> (Arc<Broker>, Arc<Fake>) 
     let fake = Fake::new();
     let metadata = Arc::clone(&fake);
     let store = Arc::new(MemoryStore::new());
-    let broker = Broker::start(settings, Ports::system(), metadata, store)
+    let broker = Broker::start(settings, Ports::system(), metadata, store, None)
         .await
         .expect("the fake refuses nobody");
     (broker, fake)

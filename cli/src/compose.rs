@@ -105,6 +105,7 @@ async fn start_broker(
         ports.clone(),
         leader.metadata(),
         Arc::clone(store),
+        None,
     );
     // An agent waits for metadata as long as it takes; here it is in the same process.
     tokio::select! {

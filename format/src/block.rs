@@ -308,7 +308,21 @@ impl Blocks {
         }
     }
 
-    fn step(&mut self) -> Result<ExpandedBlock, BlockError> {
+    /// The next block's position, header and payload as stored, its checksum verified; None at the end.
+    pub(crate) fn next_stored(
+        &mut self,
+    ) -> Option<Result<(usize, BlockHeader, Bytes), BlockError>> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let block = self.step();
+        if block.is_err() {
+            self.rest.clear();
+        }
+        Some(block)
+    }
+
+    fn step(&mut self) -> Result<(usize, BlockHeader, Bytes), BlockError> {
         let position = self.position;
         let available = self.rest.len();
         let truncated = |needed| BlockError::Truncated {
@@ -338,12 +352,7 @@ impl Blocks {
                 computed: sealed.crc,
             });
         }
-        let bytes = expand(&header, payload, position)?;
-        Ok(ExpandedBlock {
-            position,
-            header,
-            bytes,
-        })
+        Ok((position, header, payload))
     }
 }
 
@@ -351,14 +360,18 @@ impl Iterator for Blocks {
     type Item = Result<ExpandedBlock, BlockError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let result = self.step();
-        if result.is_err() {
+        let expanded = self.next_stored()?.and_then(|(position, header, payload)| {
+            let bytes = expand(&header, payload, position)?;
+            Ok(ExpandedBlock {
+                position,
+                header,
+                bytes,
+            })
+        });
+        if expanded.is_err() {
             self.rest.clear();
         }
-        Some(result)
+        Some(expanded)
     }
 }
 

@@ -12,7 +12,7 @@ mod verify;
 
 pub use self::builder::{BatchPieces, BuildError, BuiltObject, BuiltRun, ObjectBuilder};
 pub use self::footer::{BlockEntry, Footer, FooterError, FooterRead, RunEntry, read_footer};
-pub use self::verify::{VerifyError, verify};
+pub use self::verify::{VerifyError, check_sums, verify};
 
 /// First bytes of every object: a name and the version of the format.
 pub const OBJECT_MAGIC: [u8; 8] = *b"AQUIFER\x01";

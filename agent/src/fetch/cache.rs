@@ -1,35 +1,51 @@
-//! Objects in memory: what readers of this agent (and later of its zone) read, and what this agent
-//! wrote itself.
+//! Objects in memory: what readers of this agent, and of its zone, read, and what this agent wrote
+//! itself.
 //!
-//! An entry is a whole object of level 0, or one run of a larger one. It holds stored bytes, verified
-//! and expanded run by run when a run is first read; runs that the agent wrote come expanded. At most
-//! one GET per entry is under way, however many ask for it.
+//! An entry is a [`Unit`]: a whole object of level 0, or a part of a larger one. It holds stored bytes,
+//! verified and expanded run by run when a run is first read; runs that the agent wrote come expanded. At
+//! most one GET per unit is under way, and one request to another agent, however many ask for it.
+//!
+//! What this agent does not own in its zone it gets from the owner ([`crate::peers`]), and keeps in a
+//! small list of its own (*passing*): the owner has it in memory, and a zone's memory should hold it once.
+//! Sequential reads of old data go to the bucket directly and through the same small list, so they push
+//! nothing out that others use.
 //!
 //! This is a least-recently-used map of our own: `moka` keeps its own clock, a randomly seeded hash and
 //! background maintenance, so what it evicts differs from run to run, and it fixes an entry's weight
 //! when it is inserted, while ours grow as their runs are expanded.
 
-use std::{
-    collections::{BTreeMap, btree_map},
-    fmt,
-    sync::{Arc, OnceLock},
-};
+mod entries;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, sync::Arc};
 
 use aquifer_format::{
-    ids::{ClusterId, ObjectId, ObjectLevel},
+    ids::{ClusterId, ObjectId},
     key::object_key,
     map::FixedMap,
+    object::check_sums,
 };
-use aquifer_metadata_api::extent::Extent;
-use aquifer_store::{GetError, ObjectStore, Tasks};
+use aquifer_metadata_api::{extent::Extent, watch::AgentView};
+use aquifer_store::{GetError, ObjectStore, Payload, Tasks};
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 
+use self::entries::{Cached, Entries, Segment, Source, expand};
 use super::run::{Run, RunError};
+use crate::peers::{CacheCounts, Counters, GetCause, Place, Unit, ZonePeers};
 
 /// Memory that an entry takes beside its bytes: map nodes, order, key.
 const ENTRY_BYTES: u64 = 512;
+/// What passes may take this part of the cache.
+const PASSING_SHARE: u64 = 4;
+/// Units of one run that are read at a time.
+const PARTS_AT_ONCE: usize = 4;
+/// How often a run is read that turns out to be damaged: from memory or another agent, then from the
+/// bucket, and once more where somebody else had put it into memory again meanwhile.
+const TRIES_MAX: usize = 3;
 
 /// Why a run cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,92 +64,46 @@ pub enum ReadError {
     Damaged(#[from] RunError),
 }
 
-/// What is read at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Key {
-    object: ObjectId,
-    /// None = the whole object; else the run that begins at this position.
-    run: Option<(u64, u32)>,
+/// How a run is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// From memory, from the unit's owner in the zone, or, being the owner, from the bucket.
+    Usual,
+    /// As a part of a sequential read of old data: from memory, or from the bucket, past the zone's
+    /// owners.
+    Scan,
 }
 
-impl Key {
-    fn of(extent: &Extent) -> Self {
-        let run = match extent.object.level {
-            ObjectLevel::L0 => None,
-            ObjectLevel::L1 | ObjectLevel::L2 => Some((extent.run_position, extent.run_bytes)),
-        };
-        Self {
-            object: extent.object,
-            run,
+/// Where a unit that is not in memory is read.
+#[derive(Clone, Debug)]
+enum Route {
+    Bucket { cause: GetCause, segment: Segment },
+    Peer(AgentView),
+}
+
+impl Route {
+    fn bucket(cause: GetCause) -> Self {
+        Self::Bucket {
+            cause,
+            segment: Segment::Hot,
         }
     }
 }
 
-type RunSlot = Arc<OnceLock<Result<Arc<Run>, RunError>>>;
-
-/// An object, or a part of it.
-struct Cached {
-    /// Bytes as they are stored, and their position in the object; None = every run is in `runs`.
-    stored: Option<(u64, Bytes)>,
-    /// By position in the object.
-    runs: Mutex<BTreeMap<u64, RunSlot>>,
-}
-
-impl Cached {
-    /// The run, if this holds it, and the memory that it now takes in addition.
-    fn run(&self, position: u64, bytes: u32) -> Option<(Result<Arc<Run>, RunError>, u64)> {
-        let slot = match self.runs.lock().entry(position) {
-            btree_map::Entry::Occupied(slot) => Arc::clone(slot.get()),
-            btree_map::Entry::Vacant(place) => {
-                self.stored.as_ref()?;
-                Arc::clone(place.insert(RunSlot::default()))
-            }
-        };
-        let mut grown = 0;
-        let run = slot.get_or_init(|| {
-            let run = Run::expand(&self.stored_run(position, bytes))?;
-            // Runs that are not compressed are slices of the stored bytes.
-            let expanded = if run.bytes() > u64::from(bytes) {
-                run.bytes()
-            } else {
-                0
-            };
-            grown = expanded + run.index_bytes();
-            Ok(Arc::new(run))
-        });
-        Some((run.clone(), grown))
-    }
-
-    /// Bytes of a run as stored; cut where the object ends, which the blocks' headers then show.
-    fn stored_run(&self, position: u64, bytes: u32) -> Bytes {
-        let Some((begin, stored)) = &self.stored else {
-            return Bytes::new();
-        };
-        let start = usize::try_from(position.saturating_sub(*begin))
-            .unwrap_or(usize::MAX)
-            .min(stored.len());
-        let length = usize::try_from(bytes).unwrap_or(usize::MAX);
-        stored.slice(start..start.saturating_add(length).min(stored.len()))
-    }
-}
-
-struct Slot {
-    cached: Arc<Cached>,
-    bytes: u64,
-    used_at: u64,
+/// Requests under way, of which there is one per unit and way. Who answers another agent waits for
+/// the bucket only, so that agents never wait for each other in a circle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Way {
+    Bucket,
+    Peer,
 }
 
 type Found = Result<Arc<Cached>, ReadError>;
 
-#[derive(Default)]
 struct Inner {
-    slots: FixedMap<Key, Slot>,
-    /// Least recently used first.
-    order: BTreeMap<u64, Key>,
-    uses: u64,
-    bytes: u64,
-    /// GETs that are under way, and who waits for them.
-    flights: FixedMap<Key, Vec<oneshot::Sender<Found>>>,
+    entries: Entries,
+    /// Who waits for each request.
+    flights: FixedMap<(Unit, Way), Vec<oneshot::Sender<Found>>>,
 }
 
 /// A run that the agent wrote itself.
@@ -149,7 +119,7 @@ pub struct FreshRun {
 #[derive(Clone, Copy, Debug)]
 pub struct CacheSettings {
     /// Memory for cached objects, in bytes. 256 MiB hold the last seconds of a busy agent: tail readers
-    /// never go to the bucket.
+    /// never go to the bucket. A quarter of it at most is for what passes.
     pub bytes_max: u64,
     /// Most GETs under way at a time. With objects of 8 MiB, 32 keep a 10 Gbit/s link busy at 200 ms.
     pub gets_in_flight_max: usize,
@@ -169,8 +139,9 @@ pub struct ObjectCache {
     store: Arc<dyn ObjectStore>,
     cluster: ClusterId,
     tasks: Tasks,
-    gets: Arc<Semaphore>,
-    bytes_max: u64,
+    gets: Semaphore,
+    zone: Option<Arc<ZonePeers>>,
+    counters: Arc<Counters>,
     inner: Mutex<Inner>,
 }
 
@@ -178,138 +149,231 @@ impl fmt::Debug for ObjectCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = self.inner.lock();
         f.debug_struct("ObjectCache")
-            .field("entries", &inner.slots.len())
-            .field("bytes", &inner.bytes)
+            .field("entries", &inner.entries.len())
+            .field("bytes", &inner.entries.bytes())
             .finish_non_exhaustive()
     }
 }
 
 impl ObjectCache {
-    /// An empty cache in front of `store`.
+    /// An empty cache in front of `store` and of the other agents of the zone, if it shares with any.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         store: Arc<dyn ObjectStore>,
         cluster: ClusterId,
         tasks: Tasks,
         settings: CacheSettings,
+        zone: Option<Arc<ZonePeers>>,
     ) -> Arc<Self> {
+        let counters = zone.as_ref().map(|zone| Arc::clone(zone.counters()));
+        let entries = Entries::new(settings.bytes_max, settings.bytes_max / PASSING_SHARE);
         Arc::new(Self {
             store,
             cluster,
             tasks,
-            gets: Arc::new(Semaphore::new(settings.gets_in_flight_max.max(1))),
-            bytes_max: settings.bytes_max,
-            inner: Mutex::default(),
+            gets: Semaphore::new(settings.gets_in_flight_max.max(1)),
+            zone,
+            counters: counters.unwrap_or_default(),
+            inner: Mutex::new(Inner {
+                entries,
+                flights: FixedMap::default(),
+            }),
         })
     }
 
-    /// Keeps an object that this agent wrote (level 0), with all its runs.
-    pub fn insert(&self, object: ObjectId, runs: Vec<FreshRun>) {
-        let mut bytes = ENTRY_BYTES;
-        let mut slots = BTreeMap::new();
-        for fresh in runs {
-            bytes += fresh.run.bytes() + fresh.run.index_bytes();
-            let slot = RunSlot::default();
-            slot.get_or_init(|| Ok(Arc::new(fresh.run)));
-            slots.insert(fresh.position, slot);
-        }
-        let cached = Arc::new(Cached {
-            stored: None,
-            runs: Mutex::new(slots),
-        });
-        self.keep(Key { object, run: None }, cached, bytes);
+    /// What it did since the agent's start.
+    #[must_use]
+    pub fn counts(&self) -> CacheCounts {
+        self.counters.snapshot()
     }
 
-    /// The run that holds `extent`, and whether the bucket was asked for it.
+    /// Keeps an object that this agent wrote (level 0), with all its runs. `stored` are its bytes in the
+    /// bucket; they are kept only if other agents may ask for them.
+    pub fn insert(&self, object: ObjectId, runs: Vec<FreshRun>, stored: Payload) {
+        let Some(unit) = Unit::new(object, 0) else {
+            return;
+        };
+        let mut bytes = ENTRY_BYTES;
+        for fresh in &runs {
+            bytes += fresh.run.bytes() + fresh.run.index_bytes();
+        }
+        let stored = if self.zone.is_some() {
+            bytes += own_bytes(&stored, &runs);
+            stored
+        } else {
+            Payload::new()
+        };
+        let runs = runs.into_iter().map(|fresh| (fresh.position, fresh.run));
+        let cached = Arc::new(Cached::own(runs, stored));
+        self.keep(unit, cached, Segment::Hot, bytes);
+    }
+
+    /// The run that holds `extent`, and whether it, or a part of it, was not in memory.
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub async fn run(self: &Arc<Self>, extent: &Extent) -> Result<(Arc<Run>, bool), ReadError> {
-        let key = Key::of(extent);
+    pub async fn run(
+        self: &Arc<Self>,
+        extent: &Extent,
+        reading: Reading,
+    ) -> Result<(Arc<Run>, bool), ReadError> {
         let mut asked = false;
-        // A second look only where what was cached was damaged in memory, or lacks the run.
-        for _ in 0..2 {
-            let cached = match self.lookup(&key) {
-                Some(cached) => cached,
-                None => {
-                    asked = true;
-                    self.wait_for(key).await?
-                }
-            };
-            match cached.run(extent.run_position, extent.run_bytes) {
+        let mut damage = None;
+        let mut after_damage = false;
+        for _ in 0..TRIES_MAX {
+            let (units, fresh) = self.units(extent, reading, after_damage).await?;
+            asked |= fresh;
+            let cached: Vec<_> = units.iter().map(|(_, cached)| Arc::clone(cached)).collect();
+            match expand(&cached, extent.run_position, extent.run_bytes) {
                 Some((Ok(run), grown)) => {
-                    self.grow(&key, grown);
+                    if let Some((unit, cached)) = units.first() {
+                        self.inner.lock().entries.grow(unit, cached, grown);
+                    }
                     return Ok((run, asked));
                 }
                 Some((Err(error), _)) => {
-                    tracing::error!(
-                        key = object_key(self.cluster, &extent.object), position = extent.run_position, %error,
-                        "damaged bytes in the bucket"
-                    );
-                    metrics::counter!("aquifer_cache_damaged_total").increment(1);
-                    self.remove(&key);
-                    if asked {
+                    self.damaged(extent, &units, &error);
+                    let from_bucket = cached.iter().all(|c| c.source == Source::Bucket);
+                    if fresh && from_bucket {
                         return Err(error.into());
                     }
+                    damage = Some(error);
                 }
-                None => self.remove(&key),
+                None => self.forget(&units),
+            }
+            after_damage = true;
+        }
+        Err(damage.map_or_else(
+            || ReadError::Failed {
+                reason: "the object does not hold the run".to_owned(),
+            },
+            ReadError::from,
+        ))
+    }
+
+    /// The units of a run, and whether any was not in memory. Only the first one where the run was
+    /// expanded before.
+    async fn units(
+        self: &Arc<Self>,
+        extent: &Extent,
+        reading: Reading,
+        after_damage: bool,
+    ) -> Result<(Vec<(Unit, Arc<Cached>)>, bool), ReadError> {
+        let (first, rest) = Unit::of_run(extent.object, extent.run_position, extent.run_bytes);
+        let one = |unit| async move {
+            if let Some(cached) = self.lookup(&unit) {
+                return Ok::<_, ReadError>((unit, cached, false));
+            }
+            let route = if after_damage {
+                Route::bucket(GetCause::Damaged)
+            } else {
+                self.route(&unit, reading)
+            };
+            let cached = self.wait_for(unit, route, false).await?;
+            Ok((unit, cached, true))
+        };
+        let (_, cached, mut fresh) = one(first).await?;
+        let complete = cached.expanded(extent.run_position).is_some() || !cached.has_bytes();
+        let mut units = vec![(first, cached)];
+        if !complete {
+            let mut parts = stream::iter(rest).map(one).buffered(PARTS_AT_ONCE);
+            while let Some((unit, cached, asked)) = parts.try_next().await? {
+                fresh |= asked;
+                units.push((unit, cached));
             }
         }
-        Err(ReadError::Failed {
-            reason: "the object does not hold the run".to_owned(),
-        })
+        Ok((units, fresh))
+    }
+
+    /// Bytes do not have their checksums: who sent them is not asked again, and they are forgotten.
+    fn damaged(&self, extent: &Extent, units: &[(Unit, Arc<Cached>)], error: &RunError) {
+        let key = object_key(self.cluster, &extent.object);
+        let mut from_peers = false;
+        for (_, cached) in units {
+            if let (Source::Peer(peer), Some(zone)) = (&cached.source, &self.zone) {
+                from_peers = true;
+                zone.distrust(peer, error);
+            }
+        }
+        if !from_peers {
+            tracing::error!(
+                key, position = extent.run_position, %error, "damaged bytes in the bucket"
+            );
+        }
+        metrics::counter!("aquifer_cache_damaged_total").increment(1);
+        self.forget(units);
+    }
+
+    fn forget(&self, units: &[(Unit, Arc<Cached>)]) {
+        let mut inner = self.inner.lock();
+        for (unit, cached) in units {
+            inner.entries.remove(unit, cached);
+        }
     }
 
     /// Starts to read what holds `extent`, unless it is there or the bucket is busy.
-    pub(crate) fn read_ahead(self: &Arc<Self>, extent: &Extent) {
-        let key = Key::of(extent);
-        let mut inner = self.inner.lock();
-        if inner.slots.contains_key(&key)
-            || inner.flights.contains_key(&key)
-            || self.gets.available_permits() == 0
-        {
-            return;
+    pub(crate) fn read_ahead(self: &Arc<Self>, extent: &Extent, reading: Reading) {
+        let (first, rest) = Unit::of_run(extent.object, extent.run_position, extent.run_bytes);
+        for unit in std::iter::once(first).chain(rest.take(PARTS_AT_ONCE)) {
+            {
+                let inner = self.inner.lock();
+                let flies = |way| inner.flights.contains_key(&(unit, way));
+                if inner.entries.contains(&unit)
+                    || flies(Way::Bucket)
+                    || flies(Way::Peer)
+                    || self.gets.available_permits() == 0
+                {
+                    continue;
+                }
+            }
+            metrics::counter!("aquifer_cache_read_ahead_total").increment(1);
+            let route = self.route(&unit, reading);
+            self.join(unit, route, false, None);
         }
-        inner.flights.insert(key, Vec::new());
-        drop(inner);
-        metrics::counter!("aquifer_cache_read_ahead_total").increment(1);
-        self.start(key);
     }
 
-    fn lookup(&self, key: &Key) -> Option<Arc<Cached>> {
-        let mut inner = self.inner.lock();
-        let inner = &mut *inner;
-        let slot = inner.slots.get_mut(key)?;
-        inner.order.remove(&slot.used_at);
-        inner.uses += 1;
-        slot.used_at = inner.uses;
-        inner.order.insert(inner.uses, *key);
-        metrics::counter!("aquifer_cache_hits_total").increment(1);
-        Some(Arc::clone(&slot.cached))
+    /// What this agent has in memory of a unit, for another agent.
+    pub(crate) fn held(&self, unit: &Unit) -> Option<Payload> {
+        self.inner.lock().entries.touch(unit, true)?.for_peers()
     }
 
-    /// Joins the GET of `key`, or starts it.
-    async fn wait_for(self: &Arc<Self>, key: Key) -> Found {
+    /// Reads a unit from the bucket for another agent.
+    ///
+    /// # Errors
+    /// See [`ReadError`]; damaged objects are given to nobody.
+    pub(crate) async fn read_for_peer(self: &Arc<Self>, unit: Unit) -> Result<Payload, ReadError> {
+        let route = Route::bucket(GetCause::Peer);
+        let cached = self.wait_for(unit, route, true).await?;
+        cached.for_peers().ok_or_else(|| ReadError::Failed {
+            reason: "the object is damaged".to_owned(),
+        })
+    }
+
+    fn lookup(&self, unit: &Unit) -> Option<Arc<Cached>> {
+        let cached = self.inner.lock().entries.touch(unit, false)?;
+        self.counters.hit();
+        Some(cached)
+    }
+
+    fn route(&self, unit: &Unit, reading: Reading) -> Route {
+        if reading == Reading::Scan {
+            return Route::Bucket {
+                cause: GetCause::Scan,
+                segment: Segment::Passing,
+            };
+        }
+        match self.zone.as_ref().map(|zone| zone.place(unit)) {
+            None => Route::bucket(GetCause::Alone),
+            Some(Place::Here(cause)) => Route::bucket(cause),
+            Some(Place::At(owner)) => Route::Peer(owner),
+        }
+    }
+
+    /// The unit, when a request for it has ended. `to_share`: only as others may have it.
+    async fn wait_for(self: &Arc<Self>, unit: Unit, route: Route, to_share: bool) -> Found {
         let (sender, receiver) = oneshot::channel();
-        let first = {
-            let mut inner = self.inner.lock();
-            if let Some(slot) = inner.slots.get(&key) {
-                return Ok(Arc::clone(&slot.cached));
-            }
-            match inner.flights.entry(key) {
-                std::collections::hash_map::Entry::Occupied(mut waiting) => {
-                    waiting.get_mut().push(sender);
-                    false
-                }
-                std::collections::hash_map::Entry::Vacant(place) => {
-                    place.insert(vec![sender]);
-                    true
-                }
-            }
-        };
-        metrics::counter!("aquifer_cache_misses_total").increment(1);
-        if first {
-            self.start(key);
+        if let Some(cached) = self.join(unit, route, to_share, Some(sender)) {
+            return Ok(cached);
         }
         receiver.await.unwrap_or_else(|_| {
             Err(ReadError::Failed {
@@ -318,110 +382,166 @@ impl ObjectCache {
         })
     }
 
-    /// A GET goes on when those who wait for it give up: the next one finds its result.
-    fn start(self: &Arc<Self>, key: Key) {
-        let cache = Arc::clone(self);
-        self.tasks.spawn(async move {
-            let found = cache.get(&key).await;
-            let waiting = {
-                if let Ok(cached) = &found {
-                    let bytes = cached.stored.as_ref().map_or(0, |(_, stored)| stored.len());
-                    let bytes = u64::try_from(bytes).expect("usize fits");
-                    cache.keep(key, Arc::clone(cached), ENTRY_BYTES + bytes);
-                }
-                cache.inner.lock().flights.remove(&key)
-            };
-            for waiter in waiting.into_iter().flatten() {
-                // Who no longer waits needs no answer.
-                let _ = waiter.send(found.clone());
+    /// Joins the request for a unit, or starts one, unless it is in memory by now. A request to the bucket
+    /// is joined also by who would ask another agent.
+    fn join(
+        self: &Arc<Self>,
+        unit: Unit,
+        route: Route,
+        to_share: bool,
+        waiter: Option<oneshot::Sender<Found>>,
+    ) -> Option<Arc<Cached>> {
+        let way = {
+            let mut inner = self.inner.lock();
+            let cached = inner.entries.touch(&unit, false);
+            if let Some(cached) = cached
+                && (!to_share || cached.for_peers().is_some())
+            {
+                return Some(cached);
             }
+            let way = match route {
+                Route::Peer(_) if !inner.flights.contains_key(&(unit, Way::Bucket)) => Way::Peer,
+                Route::Peer(_) | Route::Bucket { .. } => Way::Bucket,
+            };
+            match inner.flights.entry((unit, way)) {
+                std::collections::hash_map::Entry::Occupied(mut waiting) => {
+                    waiting.get_mut().extend(waiter);
+                    return None;
+                }
+                std::collections::hash_map::Entry::Vacant(place) => {
+                    place.insert(waiter.into_iter().collect());
+                    way
+                }
+            }
+        };
+        metrics::counter!("aquifer_cache_misses_total").increment(1);
+        self.start(unit, way, route);
+        None
+    }
+
+    /// A request goes on when those who wait for it give up: the next one finds its result.
+    fn start(self: &Arc<Self>, unit: Unit, way: Way, route: Route) {
+        let flight = Flight {
+            cache: Arc::clone(self),
+            unit,
+            way,
+            ended: false,
+        };
+        self.tasks.spawn(async move {
+            let cache = &flight.cache;
+            let found = match route {
+                Route::Bucket { cause, segment } => cache.read_bucket(unit, cause, segment).await,
+                Route::Peer(owner) => cache.read_peer(unit, &owner).await,
+            };
+            flight.end(&found);
         });
     }
 
-    async fn get(&self, key: &Key) -> Found {
+    async fn read_bucket(&self, unit: Unit, cause: GetCause, segment: Segment) -> Found {
+        let mut stored = self.get(unit, cause).await?;
+        let mut sound = is_sound(unit, &stored);
+        if !sound {
+            metrics::counter!("aquifer_cache_damaged_total").increment(1);
+            stored = self.get(unit, GetCause::Damaged).await?;
+            // Runs that are not damaged can be read all the same.
+            sound = is_sound(unit, &stored);
+        }
+        let cached = Cached::new(Source::Bucket, sound, unit.position(), stored);
+        Ok(self.keep_stored(unit, cached, segment))
+    }
+
+    /// Asks the owner, and reads the bucket if it gives nothing.
+    async fn read_peer(self: &Arc<Self>, unit: Unit, owner: &AgentView) -> Found {
+        let fetched = match &self.zone {
+            Some(zone) => zone.fetch(owner, unit).await,
+            None => Err(GetCause::Alone),
+        };
+        match fetched {
+            Ok(stored) => {
+                let source = Source::Peer(owner.address.peer.clone());
+                let whole = unit.range().is_none();
+                let cached = Cached::new(source, whole, unit.position(), stored);
+                Ok(self.keep_stored(unit, cached, Segment::Passing))
+            }
+            Err(cause) => self.wait_for(unit, Route::bucket(cause), false).await,
+        }
+    }
+
+    async fn get(&self, unit: Unit, cause: GetCause) -> Result<Bytes, ReadError> {
         let _permit = self.gets.acquire().await.map_err(|_| ReadError::Failed {
             reason: "the agent is stopping".to_owned(),
         })?;
-        let name = object_key(self.cluster, &key.object);
-        metrics::counter!("aquifer_cache_gets_total").increment(1);
-        let (position, stored) = match key.run {
-            None => (0, self.store.get(&name).await),
-            Some((position, bytes)) => {
-                let range = position..position.saturating_add(u64::from(bytes));
-                (position, self.store.get_range(&name, range).await)
-            }
+        let name = object_key(self.cluster, &unit.object());
+        self.counters.get(cause);
+        let stored = match unit.range() {
+            None => self.store.get(&name).await,
+            Some(range) => self.store.get_range(&name, range).await,
         };
-        match stored {
-            Ok(stored) => Ok(Arc::new(Cached {
-                stored: Some((position, stored)),
-                runs: Mutex::default(),
-            })),
-            Err(GetError::NotFound { .. }) => Err(ReadError::Gone),
-            Err(error @ (GetError::Refused { .. } | GetError::Failed { .. })) => {
-                Err(ReadError::Failed {
-                    reason: error.to_string(),
-                })
-            }
-        }
-    }
-
-    fn keep(&self, key: Key, cached: Arc<Cached>, bytes: u64) {
-        let mut inner = self.inner.lock();
-        inner.remove(&key);
-        if bytes > self.bytes_max {
-            return;
-        }
-        inner.uses += 1;
-        let used_at = inner.uses;
-        inner.order.insert(used_at, key);
-        inner.bytes += bytes;
-        inner.slots.insert(
-            key,
-            Slot {
-                cached,
-                bytes,
-                used_at,
+        stored.map_err(|error| match error {
+            GetError::NotFound { .. } => ReadError::Gone,
+            GetError::Refused { .. } | GetError::Failed { .. } => ReadError::Failed {
+                reason: error.to_string(),
             },
-        );
-        inner.make_room(self.bytes_max);
+        })
     }
 
-    fn grow(&self, key: &Key, by: u64) {
-        if by == 0 {
-            return;
-        }
+    fn keep_stored(&self, unit: Unit, cached: Cached, segment: Segment) -> Arc<Cached> {
+        let cached = Arc::new(cached);
+        let bytes = ENTRY_BYTES + cached.stored_bytes();
+        self.keep(unit, Arc::clone(&cached), segment, bytes);
+        cached
+    }
+
+    fn keep(&self, unit: Unit, cached: Arc<Cached>, segment: Segment, bytes: u64) {
         let mut inner = self.inner.lock();
-        let inner = &mut *inner;
-        if let Some(slot) = inner.slots.get_mut(key) {
-            slot.bytes += by;
-            inner.bytes += by;
-            inner.make_room(self.bytes_max);
-        }
-    }
-
-    fn remove(&self, key: &Key) {
-        self.inner.lock().remove(key);
+        inner.entries.insert(unit, cached, segment, bytes);
     }
 }
 
-impl Inner {
-    fn remove(&mut self, key: &Key) {
-        if let Some(slot) = self.slots.remove(key) {
-            self.order.remove(&slot.used_at);
-            self.bytes -= slot.bytes;
+/// A request under way. Where its task ends before it does (the node stops, a bug), those who wait are
+/// told, and the next reader starts another one.
+struct Flight {
+    cache: Arc<ObjectCache>,
+    unit: Unit,
+    way: Way,
+    ended: bool,
+}
+
+impl Flight {
+    fn end(mut self, found: &Found) {
+        for waiter in self.take_waiting() {
+            // Who no longer waits needs no answer.
+            let _ = waiter.send(found.clone());
         }
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "a gauge")]
-    fn make_room(&mut self, bytes_max: u64) {
-        while self.bytes > bytes_max {
-            let Some((_, oldest)) = self.order.first_key_value() else {
-                break;
-            };
-            let oldest = *oldest;
-            self.remove(&oldest);
-            metrics::counter!("aquifer_cache_evicted_total").increment(1);
+    fn take_waiting(&mut self) -> Vec<oneshot::Sender<Found>> {
+        if std::mem::replace(&mut self.ended, true) {
+            return Vec::new();
         }
-        metrics::gauge!("aquifer_cache_bytes").set(self.bytes as f64);
+        let key = (self.unit, self.way);
+        let waiting = self.cache.inner.lock().flights.remove(&key);
+        waiting.unwrap_or_default()
     }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        drop(self.take_waiting());
+    }
+}
+
+/// Whether a whole object has the bytes that were written. Parts are not checked here: their blocks are,
+/// when they are read.
+fn is_sound(unit: Unit, stored: &Bytes) -> bool {
+    unit.range().is_some() || check_sums(stored).is_ok()
+}
+
+/// Memory that an object's stored bytes take beside those of its runs: blocks that were not compressed
+/// are the batches themselves.
+fn own_bytes(stored: &Payload, runs: &[FreshRun]) -> u64 {
+    let stored: usize = stored.iter().map(Bytes::len).sum();
+    let expanded: u64 = runs.iter().map(|fresh| fresh.run.bytes()).sum();
+    let stored = u64::try_from(stored).expect("usize fits");
+    if stored < expanded { stored } else { 0 }
 }

@@ -31,7 +31,7 @@ pub(crate) use self::{
     session::{FetchSessions, SessionRequest, TopicKey, Wanted},
     timestamp::{SearchError, Target},
 };
-use crate::{session::AgentSession, view::View};
+use crate::{peers::ZonePeers, session::AgentSession, view::View};
 
 /// Unit of the budget of response bytes: semaphores count in 32 bits.
 const BUDGET_UNIT: u64 = 1024;
@@ -59,6 +59,10 @@ pub struct FetchSettings {
     /// Objects of one partition that are read at a time, and read ahead for sequential readers (0: one,
     /// and none).
     pub objects_read_ahead: usize,
+    /// Cold units that a reader reads one after the other before it counts as one who reads all there is:
+    /// from then on its units go past the zone's owners and do not displace what is hot. 16 whole objects
+    /// are about 128 MiB: more than a consumer that was away for a moment has to catch up with.
+    pub scan_units: u32,
     /// Longest wait for data, whatever the client asks for.
     pub wait_max: Duration,
 }
@@ -72,6 +76,7 @@ impl Default for FetchSettings {
             responses_bytes_max: 512 * 1024 * 1024,
             partitions_read_at_once: 8,
             objects_read_ahead: 4,
+            scan_units: 16,
             wait_max: Duration::from_secs(300),
         }
     }
@@ -100,21 +105,22 @@ impl fmt::Debug for FetchPath {
 }
 
 impl FetchPath {
-    /// A fetch path that follows `view` and reads `store`.
+    /// A fetch path that follows `view` and reads `store`, or from the other agents of `zone`.
     #[must_use]
-    pub fn start(
+    pub(crate) fn start(
         metadata: Arc<dyn Metadata>,
         store: Arc<dyn ObjectStore>,
         session: &AgentSession,
         view: Arc<View>,
         ports: Ports,
         settings: FetchSettings,
+        zone: Option<Arc<ZonePeers>>,
     ) -> Arc<Self> {
         let cluster = session.registration().cluster;
         let units = usize::try_from(settings.responses_bytes_max / BUDGET_UNIT);
         let units = units.unwrap_or(usize::MAX).clamp(1, 1 << 31);
         Arc::new(Self {
-            cache: ObjectCache::new(store, cluster, ports.tasks.clone(), settings.cache),
+            cache: ObjectCache::new(store, cluster, ports.tasks.clone(), settings.cache, zone),
             sessions: FetchSessions::new(&ports, settings.sessions),
             budget: Arc::new(Semaphore::new(units)),
             searches: Arc::new(Semaphore::new(SEARCHES_MAX)),
@@ -144,16 +150,28 @@ impl FetchPath {
 /// Where readers stopped lately: who begins at such a place reads on, and is worth reading ahead for.
 #[derive(Debug, Default)]
 struct Positions {
-    ends: BTreeMap<(PartitionId, Offset), u64>,
+    ends: BTreeMap<(PartitionId, Offset), Stopped>,
     order: BTreeMap<u64, (PartitionId, Offset)>,
     added: u64,
 }
 
+/// A reader that stopped.
+#[derive(Clone, Copy, Debug)]
+struct Stopped {
+    added: u64,
+    /// Cold units that it had read one after the other.
+    cold_units: u32,
+}
+
 impl Positions {
-    fn add(&mut self, partition: PartitionId, end: Offset) {
+    fn add(&mut self, partition: PartitionId, end: Offset, cold_units: u32) {
         self.added += 1;
-        if let Some(earlier) = self.ends.insert((partition, end), self.added) {
-            self.order.remove(&earlier);
+        let stopped = Stopped {
+            added: self.added,
+            cold_units,
+        };
+        if let Some(earlier) = self.ends.insert((partition, end), stopped) {
+            self.order.remove(&earlier.added);
         }
         self.order.insert(self.added, (partition, end));
         if self.ends.len() > POSITIONS_MAX
@@ -163,7 +181,10 @@ impl Positions {
         }
     }
 
-    fn has(&self, partition: PartitionId, begin: Offset) -> bool {
-        self.ends.contains_key(&(partition, begin))
+    /// How many cold units whoever stopped here had read one after the other; None = nobody stopped
+    /// here.
+    fn cold_units(&self, partition: PartitionId, begin: Offset) -> Option<u32> {
+        let stopped = self.ends.get(&(partition, begin))?;
+        Some(stopped.cold_units)
     }
 }

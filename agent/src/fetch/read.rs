@@ -13,10 +13,11 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     BUDGET_UNIT, FetchPath, Fetched, Limits, PartitionAnswer, Wanted,
-    cache::ReadError,
+    cache::{ReadError, Reading},
     plan::{Found, bytes_max, readable_end},
     run::{Run, Selected, Take},
 };
+use crate::peers::{Unit, ownership::is_tail};
 
 /// How often a partition is located again because an object was gone, within one request.
 const RELOCATIONS_MAX: usize = 3;
@@ -36,6 +37,42 @@ struct Job {
     take: Take,
     /// Extents from here on are not needed for `take`, but perhaps by the next read.
     ahead: usize,
+    /// What is known of the reader.
+    reader: Reader,
+}
+
+/// How a partition is read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reader {
+    /// It goes on where somebody stopped.
+    sequential: bool,
+    /// Cold units that it has read one after the other.
+    cold_units: u32,
+    /// The unit that it read last.
+    last: Option<Unit>,
+    /// It reads all there is: see [`super::FetchSettings::scan_units`].
+    scans: bool,
+}
+
+impl Reader {
+    fn reading(&self, cold: bool) -> Reading {
+        if self.scans && cold {
+            Reading::Scan
+        } else {
+            Reading::Usual
+        }
+    }
+
+    /// It has read an extent to its end.
+    fn finished(&mut self, extent: &Extent, cold: bool) {
+        let (unit, _) = Unit::of_run(extent.object, extent.run_position, extent.run_bytes);
+        let another = self.last.replace(unit) != Some(unit);
+        if !cold {
+            self.cold_units = 0;
+        } else if another {
+            self.cold_units = self.cold_units.saturating_add(1);
+        }
+    }
 }
 
 /// What came of it.
@@ -112,9 +149,15 @@ impl FetchPath {
 
     async fn read_partition(&self, mut job: Job) -> Done {
         let mut done = Done::default();
-        let sequential = self.positions.lock().has(job.id, job.take.from);
+        let cold_units = self.positions.lock().cold_units(job.id, job.take.from);
+        job.reader = Reader {
+            sequential: cold_units.is_some(),
+            cold_units: cold_units.unwrap_or(0),
+            last: None,
+            scans: cold_units.is_some_and(|units| units > self.settings.scan_units),
+        };
         for _ in 0..=RELOCATIONS_MAX {
-            match self.read_extents(&mut job, &mut done, sequential).await {
+            match self.read_extents(&mut job, &mut done).await {
                 Ok(()) => break,
                 Err((ReadError::Gone, extent)) => {
                     metrics::counter!("aquifer_fetch_relocated_total").increment(1);
@@ -137,7 +180,8 @@ impl FetchPath {
         if !done.records.is_empty() {
             // What was read is in order; the client asks for the rest again.
             done.error = None;
-            self.positions.lock().add(job.id, job.take.from);
+            let mut positions = self.positions.lock();
+            positions.add(job.id, job.take.from, job.reader.cold_units);
         }
         done
     }
@@ -147,15 +191,20 @@ impl FetchPath {
         &self,
         job: &mut Job,
         done: &mut Done,
-        sequential: bool,
     ) -> Result<(), (ReadError, Extent)> {
         let (needed, ahead) = job.extents.split_at(job.ahead.min(job.extents.len()));
         let at_once = self.settings.objects_read_ahead.max(1);
         let mut asked_bucket = false;
         let until = self.ports.clock.now().plus(READ_MAX);
+        let epoch = self.view.upload_epoch();
+        let reader = job.reader;
+        let is_cold = |extent: &Extent| !is_tail(&extent.object, epoch);
         {
             let mut runs = stream::iter(needed.iter().copied())
-                .map(|extent| async move { (extent, self.cache.run(&extent).await) })
+                .map(|extent| async move {
+                    let reading = reader.reading(is_cold(&extent));
+                    (extent, self.cache.run(&extent, reading).await)
+                })
                 .buffered(at_once);
             while let Some((extent, run)) = runs.next().await {
                 let (run, asked) = run.map_err(|error| (error, extent))?;
@@ -163,7 +212,11 @@ impl FetchPath {
                 take_batches(&run, &extent, &mut job.take, done)
                     .map_err(|error| (error, extent))?;
                 // The next extent only if nothing of this one was left out.
-                if job.take.bytes_max == 0 || job.take.from < extent.end_offset {
+                if job.take.from < extent.end_offset {
+                    break;
+                }
+                job.reader.finished(&extent, is_cold(&extent));
+                if job.take.bytes_max == 0 {
                     break;
                 }
                 if asked_bucket && self.ports.clock.now() >= until {
@@ -171,10 +224,11 @@ impl FetchPath {
                 }
             }
         }
-        if asked_bucket && sequential {
+        if asked_bucket && reader.sequential {
             let ahead = ahead.iter().filter(|e| e.base_offset >= job.take.from);
             for extent in ahead.take(self.settings.objects_read_ahead) {
-                self.cache.read_ahead(extent);
+                self.cache
+                    .read_ahead(extent, reader.reading(is_cold(extent)));
             }
         }
         Ok(())
@@ -242,6 +296,7 @@ impl Job {
                 leader_epoch: marks.leader_epoch,
             },
             ahead,
+            reader: Reader::default(),
         }
     }
 }

@@ -16,7 +16,7 @@ use aquifer_metadata_api::{
 
 use super::{
     FetchPath,
-    cache::ReadError,
+    cache::{ReadError, Reading},
     run::{RunError, Selected, Take},
 };
 
@@ -150,7 +150,7 @@ impl FetchPath {
         bounds: (Offset, Offset),
         extent: &Extent,
     ) -> Result<Option<FoundRecord>, SearchError> {
-        let (run, _) = self.cache.run(extent).await?;
+        let (run, _) = self.cache.run(extent, Reading::Usual).await?;
         let take = Take {
             from: bounds.0,
             before: bounds.1,

@@ -167,7 +167,7 @@ impl Bed {
             store: store.clone(),
             session: session.clone(),
             epoch: Arc::new(move || epoch),
-            on_upload: Arc::new(move |_, runs| {
+            on_upload: Arc::new(move |_, runs, _| {
                 counter.fetch_add(u64::try_from(runs.len()).unwrap(), Ordering::Relaxed);
             }),
             settings,

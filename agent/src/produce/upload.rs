@@ -18,7 +18,7 @@ use aquifer_format::{
     object::{BuildError, BuiltObject, BuiltRun, ObjectBuilder},
 };
 use aquifer_metadata_api::{commit::Run, register::Registration};
-use aquifer_store::{Monotonic, ObjectStore, Ports, PutError, PutMode};
+use aquifer_store::{Monotonic, ObjectStore, Payload, Ports, PutError, PutMode};
 use futures::{StreamExt, stream::FuturesUnordered};
 
 use super::{
@@ -41,9 +41,9 @@ pub struct UploadedRun {
     pub batches: Vec<RecordBatch>,
 }
 
-/// Is given each object as soon as it is in the bucket, with all its runs, so that tail reads need not
-/// fetch it.
-pub type OnUpload = Arc<dyn Fn(ObjectId, Vec<UploadedRun>) + Send + Sync>;
+/// Is given each object as soon as it is in the bucket, with all its runs and its bytes, so that tail
+/// reads need not fetch it.
+pub type OnUpload = Arc<dyn Fn(ObjectId, Vec<UploadedRun>, Payload) + Send + Sync>;
 
 /// Says what the upload epoch is.
 pub type CurrentEpoch = Arc<dyn Fn() -> UploadEpoch + Send + Sync>;
@@ -172,7 +172,8 @@ impl Uploader {
             .map_err(UploadError::Put)?;
         metrics::put(self.ports.clock.now().since(built_at));
         let uploaded = Uploaded { id, built };
-        (self.on_upload)(id, uploaded.runs(runs));
+        let payload = uploaded.built.payload.clone();
+        (self.on_upload)(id, uploaded.runs(runs), payload);
         Ok(uploaded)
     }
 

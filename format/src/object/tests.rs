@@ -169,6 +169,7 @@ fn higher_levels_index_the_offsets_that_the_batches_have() {
     let built = builder.finish().expect("it is small");
     let object = bytes_of(&built);
     let footer = verify(&object).expect("just built");
+    assert_eq!(check_sums(&object), Ok(footer.clone()));
     let block = footer.runs[0].blocks[0];
     assert_eq!(
         (block.base_offset, block.end_offset),
@@ -274,7 +275,9 @@ proptest! {
         let mut object = bytes_of(&build(&runs, BlockCompression::default())).to_vec();
         let bit = bit.index(object.len() * 8);
         object[bit / 8] ^= 1 << (bit % 8);
-        prop_assert!(verify(&object.into()).is_err());
+        let object = object.into();
+        prop_assert!(verify(&object).is_err());
+        prop_assert!(check_sums(&object).is_err());
     }
 
     #[test]
@@ -282,8 +285,12 @@ proptest! {
         runs in any_runs(), at in any::<prop::sample::Index>(), more in vec(any::<u8>(), 1..30),
     ) {
         let object = bytes_of(&build(&runs, BlockCompression::default()));
-        prop_assert!(verify(&object.slice(..at.index(object.len()))).is_err());
-        prop_assert!(verify(&[&object[..], &more[..]].concat().into()).is_err());
+        let cut = object.slice(..at.index(object.len()));
+        let extended = [&object[..], &more[..]].concat().into();
+        for object in [cut, extended] {
+            prop_assert!(verify(&object).is_err());
+            prop_assert!(check_sums(&object).is_err());
+        }
     }
 
     #[test]
@@ -303,7 +310,7 @@ proptest! {
         let read = read_footer(&object, count(object.len()));
         let sealed = !matches!(read, Err(FooterError::Crc { .. } | FooterError::NoTrailer));
         prop_assert!(sealed, "{:?}", read);
-        let _ = verify(&object);
+        let _ = (verify(&object), check_sums(&object));
         let _ = read_footer(&bytes.into(), 300);
     }
 }

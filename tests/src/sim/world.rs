@@ -115,7 +115,7 @@ impl World {
         });
         settings.produce.compute = Compute::Inline;
         let metadata = Arc::clone(&self.router) as Arc<dyn Metadata>;
-        let broker = Broker::start(settings, ports, metadata, Arc::new(store)).await;
+        let broker = Broker::start(settings, ports, metadata, Arc::new(store), None).await;
         let broker = broker.expect("an agent starts");
         self.agents.lock()[index] = Some(Agent { tasks, broker });
     }

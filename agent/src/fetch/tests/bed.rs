@@ -222,6 +222,7 @@ impl Bed {
             Arc::clone(&view),
             ports.clone(),
             settings,
+            None,
         );
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         Self {

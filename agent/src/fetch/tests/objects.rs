@@ -12,6 +12,7 @@ use crate::fetch::{
     cache::{CacheSettings, FreshRun},
     run::Run,
 };
+use crate::peers::GetCause;
 
 #[tokio::test(start_paused = true)]
 async fn many_readers_of_one_object_make_one_get() {
@@ -45,6 +46,7 @@ async fn what_the_agent_wrote_is_read_from_memory() {
             position,
             run: Run::of_batches(&batches),
         }],
+        Vec::new(),
     );
     assert_eq!(ranges(&bed.fetch_at(id, 0).await), [(0, 2), (3, 4)]);
     assert_eq!(bed.faults.counts().requests, 0);
@@ -214,4 +216,43 @@ async fn who_reads_on_from_where_it_stopped_is_read_ahead_for() {
         bed.fetch(17, small(offset)).await;
     }
     assert_eq!(bed.faults.counts().requests, 6);
+}
+
+/// Reads objects of one record each, one after the other.
+async fn read_one_by_one(bed: &Bed, offsets: std::ops::Range<i64>) {
+    let id = partition(bed.fake.create_topic("t", 1, &[]), 0);
+    for _ in offsets.clone() {
+        bed.append_one(id, batch_of(1, 1000)).await;
+    }
+    bed.settle().await;
+    for offset in offsets {
+        let mut request = request(&[(id, offset)]);
+        request.topics[0].partitions[0].partition_max_bytes = 1;
+        bed.fetch(17, request).await;
+    }
+}
+
+fn scanning_after(scan_units: u32) -> FetchSettings {
+    FetchSettings {
+        objects_read_ahead: 0,
+        scan_units,
+        ..FetchSettings::default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_many_old_objects_in_order_goes_past_the_zone() {
+    let bed = Bed::with(scanning_after(3)).await;
+    bed.fake.advance_upload_epoch(5);
+    read_one_by_one(&bed, 0..10).await;
+    let counts = bed.path.cache().counts();
+    assert_eq!(counts.gets(GetCause::Alone), 4);
+    assert_eq!(counts.gets(GetCause::Scan), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_the_tail_never_counts_as_a_scan() {
+    let bed = Bed::with(scanning_after(3)).await;
+    read_one_by_one(&bed, 0..10).await;
+    assert_eq!(bed.path.cache().counts().gets(GetCause::Alone), 10);
 }

@@ -1,0 +1,203 @@
+//! Owners that do not answer, or not with what they were asked for: the bucket is read, in time.
+
+use std::{sync::Arc, time::Duration};
+
+use aquifer_format::ids::{ObjectLevel, WriterSlot};
+
+use super::bed::{Bed, Written};
+use crate::{
+    fetch::cache::ReadError,
+    peers::{GetCause, PeerFault, PeerNetwork, PeerService},
+};
+
+const BUCKET: Duration = Duration::from_millis(30);
+
+/// Two agents; a cold object that agent 0 owns and whose owner does this.
+async fn bed_with(fault: PeerFault) -> (Bed, Written) {
+    let bed = Bed::agents(&["a", "a"]).await;
+    bed.bucket.set_latency(BUCKET);
+    let written = bed.write_owned_by(0).await;
+    bed.settle().await;
+    bed.network.set_fault(&Bed::peer(0), fault);
+    (bed, written)
+}
+
+/// Reads through agent 1; how long that took.
+async fn timed_read(bed: &Bed, written: &Written) -> Duration {
+    let began = bed.ports.clock.now();
+    bed.read(1, &written.1[0]).await.unwrap();
+    bed.ports.clock.now().since(began)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_owner_costs_50_ms_once() {
+    let (bed, written) = bed_with(PeerFault::Silent).await;
+    let budget = Duration::from_millis(50);
+    assert_eq!(timed_read(&bed, &written).await, budget + BUCKET);
+    let next = bed.write_owned_by(0).await;
+    assert_eq!(timed_read(&bed, &next).await, BUCKET, "it is left alone");
+    assert_eq!(bed.gets(1, GetCause::PeerTimeout), 1);
+    assert_eq!(bed.gets(1, GetCause::PeerPaused), 1);
+    // It is asked again later, and is well.
+    bed.network.set_fault(&Bed::peer(0), PeerFault::None);
+    bed.ports.sleep(Duration::from_millis(250)).await;
+    let later = bed.write_owned_by(0).await;
+    timed_read(&bed, &later).await;
+    assert_eq!(bed.agents[1].fetch.cache().counts().peer_hits, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_stops_in_its_answer_costs_a_second_at_most() {
+    let (bed, written) = bed_with(PeerFault::SilentBody).await;
+    let stall = Duration::from_secs(1);
+    assert_eq!(timed_read(&bed, &written).await, stall + BUCKET);
+    assert_eq!(bed.gets(1, GetCause::PeerTimeout), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_within_the_budget_is_waited_for() {
+    let (bed, written) = bed_with(PeerFault::Slow(Duration::from_millis(49))).await;
+    timed_read(&bed, &written).await;
+    assert_eq!(bed.gets(1, GetCause::PeerTimeout), 0);
+    assert_eq!(bed.bucket.all_gets(), 1);
+    bed.network
+        .set_fault(&Bed::peer(0), PeerFault::Slow(Duration::from_millis(51)));
+    let next = bed.write_owned_by(0).await;
+    timed_read(&bed, &next).await;
+    assert_eq!(bed.gets(1, GetCause::PeerTimeout), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_owner_costs_nothing() {
+    let (bed, written) = bed_with(PeerFault::None).await;
+    bed.agents[0].ports.tasks.kill();
+    assert_eq!(timed_read(&bed, &written).await, BUCKET);
+    assert_eq!(bed.gets(1, GetCause::PeerUnreachable), 1);
+    // When the view has heard of it, this agent is the owner.
+    bed.settle().await;
+    let next = bed.write_cold().await;
+    timed_read(&bed, &next).await;
+    assert_eq!(bed.gets(1, GetCause::Owner), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_dies_while_it_reads_the_bucket_is_replaced_by_the_bucket() {
+    let (bed, written) = bed_with(PeerFault::None).await;
+    let killing = async {
+        bed.ports.sleep(BUCKET / 2).await;
+        bed.agents[0].ports.tasks.kill();
+    };
+    let (took, ()) = tokio::join!(timed_read(&bed, &written), killing);
+    assert!(took < 2 * BUCKET, "{took:?}");
+    assert_eq!(bed.gets(1, GetCause::PeerCut), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_bytes_are_never_used_and_their_sender_is_left_alone() {
+    for fault in [PeerFault::Corrupt, PeerFault::Short] {
+        let (bed, written) = bed_with(fault).await;
+        // So that the owner has it in memory, in more than one piece.
+        bed.read(0, &written.1[0]).await.unwrap();
+        let long = bed.produce_bytes(0, 0, 200_000).await;
+        bed.settle().await;
+        for extent in [&written.1[0], &long] {
+            bed.read(1, extent).await.unwrap();
+        }
+        let counts = bed.agents[1].fetch.cache().counts();
+        match fault {
+            PeerFault::Corrupt => {
+                assert_eq!(counts.gets(GetCause::PeerWrong), 1);
+                assert_eq!(counts.gets(GetCause::PeerPaused), 1);
+                assert_eq!(counts.peer_hits, 0);
+            }
+            // The first object is one piece; the second one is cut.
+            _ => {
+                assert_eq!(counts.gets(GetCause::PeerCut), 1);
+                assert_eq!(counts.peer_hits, 1);
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_parts_are_found_when_their_blocks_are_read() {
+    let bed = Bed::agents(&["a", "a"]).await;
+    let (_, extents) = bed
+        .write_as(ObjectLevel::L1, WriterSlot(9_999), 1, 9 << 20)
+        .await;
+    bed.settle().await;
+    for agent in 0..2 {
+        bed.network.set_fault(&Bed::peer(agent), PeerFault::Corrupt);
+    }
+    for agent in 0..2 {
+        for extent in &extents {
+            bed.read(agent, extent).await.unwrap();
+        }
+        let counts = bed.agents[agent].fetch.cache().counts();
+        assert!(counts.gets(GetCause::Damaged) > 0, "{counts:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_object_in_the_bucket_is_given_to_nobody() {
+    let (bed, written) = bed_with(PeerFault::None).await;
+    bed.damage(&written).await;
+    let error = bed.read(1, &written.1[0]).await.unwrap_err();
+    assert!(matches!(error, ReadError::Damaged(_)), "{error}");
+    let counts = bed.agents[0].fetch.cache().counts();
+    assert_eq!(counts.bytes_sent, 0);
+    assert_eq!(bed.gets(1, GetCause::PeerCut), 1);
+    // The other run of the object can be read.
+    bed.read(1, &written.1[1]).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_owner_refuses_at_once_and_is_asked_again() {
+    let mut bed = Bed::new();
+    let peer = Bed::peer(0);
+    let mut service = PeerService::new(bed.network.agent(Some(&peer)) as Arc<dyn PeerNetwork>);
+    service.settings.answers_max = 1;
+    bed.start_with("a", &peer, service, bed.ports.another_node())
+        .await;
+    bed.start("a").await;
+    bed.settle().await;
+    bed.bucket.set_latency(BUCKET);
+    let (one, two) = (bed.write_owned_by(0).await, bed.write_owned_by(0).await);
+    bed.settle().await;
+    tokio::join!(timed_read(&bed, &one), timed_read(&bed, &two));
+    assert_eq!(bed.gets(1, GetCause::PeerRefused), 1);
+    let three = bed.write_owned_by(0).await;
+    timed_read(&bed, &three).await;
+    assert_eq!(bed.agents[1].fetch.cache().counts().peer_hits, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_another_agent_still_answers_from_the_bucket() {
+    // Agent 1 waits for agent 0; agent 0, whose view may differ, asks agent 1 for the same unit.
+    let (bed, written) = bed_with(PeerFault::SilentBody).await;
+    let asking = async {
+        bed.ports.sleep(Duration::from_millis(10)).await;
+        let began = bed.ports.clock.now();
+        let unit = crate::peers::Unit::new(written.0, 0).unwrap();
+        let cache = bed.agents[1].fetch.cache();
+        let bytes = cache.read_for_peer(unit).await.unwrap();
+        assert!(!bytes.is_empty());
+        assert_eq!(bed.ports.clock.now().since(began), BUCKET);
+    };
+    tokio::join!(timed_read(&bed, &written), asking);
+    assert_eq!(bed.gets(1, GetCause::Peer), 1);
+    assert_eq!(
+        bed.bucket.all_gets(),
+        1,
+        "what was read for the other one is used"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_object_is_believed_of_the_bucket_only() {
+    let (bed, written) = bed_with(PeerFault::None).await;
+    bed.delete(&written).await;
+    let error = bed.read(1, &written.1[0]).await.unwrap_err();
+    assert_eq!(error, ReadError::Gone);
+    assert_eq!(bed.bucket.all_gets(), 2);
+}
