@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 
 use crate::{
     address::Listen,
+    bucket::Bucket,
     start_position::From,
     units::{Bytes, Span},
 };
@@ -59,6 +60,8 @@ pub(crate) enum Command {
     Produce(Produce),
     /// Prints the records of a topic
     Consume(Consume),
+    /// Tries whether a bucket is fit for a cluster
+    Bucket(Bucket),
 }
 
 #[derive(Debug, Args)]

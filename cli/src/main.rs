@@ -3,6 +3,7 @@
 
 mod address;
 mod arguments;
+mod bucket;
 mod bucket_marker;
 mod client;
 mod compose;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
                 Command::Topic(topic) => topic::run(&topic),
                 Command::Produce(produce) => produce::run(&produce),
                 Command::Consume(consume) => consume::run(&consume),
+                Command::Bucket(bucket) => bucket::run(&bucket),
                 Command::Dev(_) => unreachable!("handled above"),
             }
         }

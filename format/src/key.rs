@@ -86,6 +86,13 @@ pub fn marker_key() -> &'static str {
     "aquifer-cluster"
 }
 
+/// The key of the object that stops every sweep of one incarnation: somebody saw that the metadata was behind
+/// the bucket.
+#[must_use]
+pub fn sweep_halt_key(cluster: ClusterId, incarnation: Incarnation) -> String {
+    format!("aquifer-sweep-halt/{cluster}/{:010}", incarnation.0)
+}
+
 /// What the keys of a cluster's tip objects begin with. The last one in key order is the newest.
 #[must_use]
 pub fn tips_prefix(cluster: ClusterId) -> String {
@@ -295,7 +302,17 @@ mod tests {
             assert_ne!(other, key, "{from}");
             assert!(parse_object_key(&other).is_err(), "{other}");
         }
-        for other in ["", "/", "////", marker_key(), "a/b/c/d/e", "a/b/c/d/e/f"] {
+        let halt = sweep_halt_key(cluster(), Incarnation(1));
+        assert_eq!(halt, "aquifer-sweep-halt/AQIDBAUGBwgJCgsMDQ4PEA/0000000001");
+        for other in [
+            "",
+            "/",
+            "////",
+            marker_key(),
+            &halt,
+            "a/b/c/d/e",
+            "a/b/c/d/e/f",
+        ] {
             assert!(parse_object_key(other).is_err(), "{other}");
         }
     }

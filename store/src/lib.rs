@@ -2,6 +2,7 @@
 //! in-memory ones and wrappers (retry, hedge, metrics, faults) stand side by side, and every implementation
 //! of [`ObjectStore`] runs the conformance suite.
 
+pub mod administration;
 pub mod conformance;
 pub mod faults;
 pub mod folder;

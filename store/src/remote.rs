@@ -19,9 +19,12 @@ use crate::{
     runtime::Clock,
 };
 
+pub(crate) mod connection;
 mod credentials;
-mod failure;
+pub(crate) mod failure;
 
+pub use connection::AccessKeys;
+use connection::Connection;
 use credentials::SdkCredentials;
 use failure::{Failure, classify, status_of};
 
@@ -56,6 +59,9 @@ pub struct RemoteError {
     pub reason: String,
 }
 
+/// No object is as large (S3: 50 TB); a range that ends behind it means "to the end".
+const END_MAX: u64 = 1 << 50;
+
 /// A bucket behind the S3 protocol.
 #[derive(Debug)]
 pub struct RemoteStore {
@@ -69,59 +75,48 @@ pub struct RemoteStore {
 impl RemoteStore {
     /// Sets the client up; no request to the bucket is made. Where no region is configured the machine's
     /// metadata service is asked for one.
+    ///
+    /// # Errors
+    /// Settings that cannot work.
     pub async fn open(
         settings: RemoteSettings,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, RemoteError> {
-        // The SDK and object_store must agree on one TLS provider. An error means that there is one.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let sdk = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
-        let error = |reason: String| RemoteError {
-            bucket: settings.bucket.clone(),
-            reason,
-        };
-        let provider = sdk
-            .credentials_provider()
-            .ok_or_else(|| error("the AWS SDK has no credentials provider".to_owned()))?;
-        let credentials = Arc::new(SdkCredentials::new(provider, clock));
-        let endpoint = settings
-            .endpoint
-            .clone()
-            .or_else(|| std::env::var("AWS_ENDPOINT_URL_S3").ok())
-            .or_else(|| sdk.endpoint_url().map(str::to_owned));
-        let region = settings
-            .region
-            .clone()
-            .or_else(|| sdk.region().map(ToString::to_string))
-            // Servers of one's own have no regions, but the signature needs a name.
-            .or_else(|| endpoint.is_some().then(|| "us-east-1".to_owned()))
-            .ok_or_else(|| {
-                error("no region is known; set AWS_REGION or add ?region=... to the URL".to_owned())
-            })?;
+        Self::open_with(settings, None, clock).await
+    }
+
+    /// The same with access keys of the program's own, where they are given.
+    ///
+    /// # Errors
+    /// Settings that cannot work.
+    pub async fn open_with(
+        settings: RemoteSettings,
+        keys: Option<AccessKeys>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, RemoteError> {
+        let connection = Connection::resolve(&settings, keys).await?;
+        let credentials = Arc::new(SdkCredentials::new(connection.provider, clock));
         let express = settings.bucket.ends_with("--x-s3");
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(&settings.bucket)
-            .with_region(region)
+            .with_region(connection.region)
             .with_credentials(Arc::clone(&credentials) as _)
             .with_s3_express(express)
-            .with_virtual_hosted_style_request(!settings.path_style.unwrap_or(endpoint.is_some()))
+            .with_virtual_hosted_style_request(!connection.path_style)
             // Tries are the business of the retrying wrapper, where they are seen and bounded.
             .with_retry(RetryConfig {
                 max_retries: 0,
                 ..RetryConfig::default()
             })
             .with_client_options(client_options());
-        if let Some(endpoint) = endpoint {
-            let plain = endpoint.starts_with("http://");
-            let allowed = settings.allow_http.unwrap_or(is_local(&endpoint));
-            if plain && !allowed {
-                return Err(error(format!(
-                    "endpoint {endpoint} is not encrypted; use https, or add ?allow_http=true"
-                )));
-            }
+        if let Some(endpoint) = connection.endpoint {
+            let plain = connection.plain;
             builder = builder.with_endpoint(endpoint).with_allow_http(plain);
         }
-        let client = builder.build().map_err(|e| error(e.to_string()))?;
+        let client = builder.build().map_err(|error| RemoteError {
+            bucket: settings.bucket.clone(),
+            reason: error.to_string(),
+        })?;
         Ok(Self {
             client,
             credentials,
@@ -242,16 +237,6 @@ fn client_options() -> ClientOptions {
         .with_pool_max_idle_per_host(64)
 }
 
-/// Whether the endpoint is on this machine.
-fn is_local(endpoint: &str) -> bool {
-    url::Url::parse(endpoint).is_ok_and(|url| match url.host() {
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    })
-}
-
 /// Whether the server said that the range begins beyond the end.
 fn is_beyond_end(error: &StoreError) -> bool {
     status_of(&error.to_string()) == Some(416)
@@ -287,7 +272,9 @@ impl ObjectStore for RemoteStore {
             return self.head(key).await.map(|_| Bytes::new());
         }
         let path = self.read_path(key).await?;
-        let options = GetOptions::new().with_range(Some(range.clone()));
+        // Some servers count in signed numbers.
+        let end = range.end.min(END_MAX.max(range.start.saturating_add(1)));
+        let options = GetOptions::new().with_range(Some(range.start..end));
         let read = match self.client.get_opts(&path, options).await {
             Ok(found) => found.bytes().await,
             Err(error) if is_beyond_end(&error) => return Ok(Bytes::new()),
@@ -408,5 +395,7 @@ impl ObjectStore for RemoteStore {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod moto;
 #[cfg(test)]
 mod tests;

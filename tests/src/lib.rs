@@ -7,6 +7,7 @@ pub mod clients;
 pub mod fetch;
 pub mod history;
 pub mod process;
+pub mod proxy;
 pub mod records;
 pub mod sim;
 pub mod wire;

@@ -73,6 +73,11 @@ fn crates_depend_only_on_what_the_design_allows() {
             "agent/Cargo.toml",
             &["aquifer-metadata-api", "aquifer-store", "aquifer-format"],
         ),
+        (
+            "compaction/Cargo.toml",
+            &["aquifer-metadata-api", "aquifer-store", "aquifer-format"],
+        ),
+        ("tests/s3/Cargo.toml", &[]),
     ];
     for (manifest, edges) in allowed {
         let ours: BTreeSet<_> = dependencies(manifest, "dependencies")
@@ -93,6 +98,13 @@ fn each_library_is_used_only_where_it_belongs() {
         ("sqlx", &["metadata/Cargo.toml"]),
         ("object_store", &["store/Cargo.toml"]),
         ("aws-config", &["store/Cargo.toml"]),
+        ("aws-sdk-s3", &["store/Cargo.toml"]),
+        // a server for tests: everywhere else it is a dev-dependency
+        (
+            "aquifer-s3-server",
+            &["tests/Cargo.toml", "bench/Cargo.toml"],
+        ),
+        ("s3s", &["tests/s3/Cargo.toml"]),
         (
             "tokio",
             &[
@@ -100,8 +112,10 @@ fn each_library_is_used_only_where_it_belongs() {
                 "metadata/api/Cargo.toml",
                 "metadata/Cargo.toml",
                 "agent/Cargo.toml",
+                "compaction/Cargo.toml",
                 "cli/Cargo.toml",
                 "tests/Cargo.toml",
+                "tests/s3/Cargo.toml",
                 "bench/Cargo.toml",
             ],
         ),

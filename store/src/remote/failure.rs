@@ -65,7 +65,7 @@ fn judge(error: &StoreError, status: Option<u16>, code: &str, message: Option<&s
 
 /// An error with those causes that it does not repeat, which is where an HTTP client says what
 /// happened to its connection.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

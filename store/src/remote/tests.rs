@@ -1,117 +1,40 @@
-//! Against `moto_server`, an S3 server from PyPI that shares no code with this one.
+//! Against the project's own server, and against `moto_server`, which shares no code with it.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
+use aquifer_s3_server::{Operation, Server, Settings, faults::Faults};
+
+use super::{connection::is_local, moto::Moto, *};
+use crate::{
+    retry::{RetryPolicy, RetryingStore},
+    runtime::Ports,
 };
 
-use super::*;
-use crate::runtime::Ports;
-
-/// A running server; killed when dropped.
-struct Moto {
-    process: Child,
-    endpoint: String,
+async fn store(endpoint: &str, bucket: &str, prefix: &str) -> RemoteStore {
+    let settings = RemoteSettings {
+        bucket: bucket.to_owned(),
+        prefix: prefix.to_owned(),
+        region: Some("us-east-1".to_owned()),
+        endpoint: Some(endpoint.to_owned()),
+        path_style: None,
+        allow_http: None,
+        priced: true,
+    };
+    let keys = AccessKeys {
+        id: "test".to_owned(),
+        secret: "test-secret".to_owned(),
+    };
+    RemoteStore::open_with(settings, Some(keys), Ports::system().clock)
+        .await
+        .unwrap()
 }
 
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+/// The suite, with and without a prefix, and a bucket that is not there.
+async fn conforms(endpoint: &str) {
+    let whole = store(endpoint, "aquifer-test", "").await;
+    crate::conformance::check(Arc::new(whole), "s/").await;
+    let below = store(endpoint, "aquifer-test", "below/here").await;
+    crate::conformance::check(Arc::new(below), "s/").await;
 
-impl Moto {
-    /// None = it is not installed, which is a failure where `CI` is set.
-    fn start() -> Option<Self> {
-        let started = Command::new("moto_server")
-            .args(["-H", "127.0.0.1", "-p", "0"])
-            .env("PYTHONUNBUFFERED", "1")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
-        let mut process = match started {
-            Ok(process) => process,
-            Err(error) => {
-                assert!(
-                    std::env::var_os("CI").is_none(),
-                    "moto_server is needed (pip install 'moto[server]'): {error}"
-                );
-                eprintln!("NOT RUN: moto_server is missing (pip install 'moto[server]')");
-                return None;
-            }
-        };
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let endpoint = lines.by_ref().find_map(|line| {
-            let line = line.unwrap();
-            let start = line.find("http://127.0.0.1:")?;
-            Some(line[start..].trim_end().to_owned())
-        });
-        // Reads on, so that the server never blocks on a full pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        let endpoint = endpoint.expect("moto_server tells its address");
-        Some(Self { process, endpoint })
-    }
-
-    async fn store(&self, bucket: &str, prefix: &str) -> RemoteStore {
-        let settings = RemoteSettings {
-            bucket: bucket.to_owned(),
-            prefix: prefix.to_owned(),
-            region: Some("us-east-1".to_owned()),
-            endpoint: Some(self.endpoint.clone()),
-            path_style: None,
-            allow_http: None,
-            priced: true,
-        };
-        let clock = Ports::system().clock;
-        let mut store = RemoteStore::open(settings, Arc::clone(&clock))
-            .await
-            .unwrap();
-        // The machine's own credentials, if any, must not be used: replace the chain.
-        let keys = aws_credential_types::Credentials::new("test", "test", None, None, "test");
-        let provider = aws_credential_types::provider::SharedCredentialsProvider::new(keys);
-        store.credentials = Arc::new(SdkCredentials::new(provider, clock));
-        store.client = AmazonS3Builder::new()
-            .with_bucket_name(bucket)
-            .with_region("us-east-1")
-            .with_endpoint(&self.endpoint)
-            .with_allow_http(true)
-            .with_credentials(Arc::clone(&store.credentials) as _)
-            .with_retry(RetryConfig {
-                max_retries: 0,
-                ..RetryConfig::default()
-            })
-            .build()
-            .unwrap();
-        store
-    }
-
-    /// Creating a bucket is a PUT of its path, which the client does for an "object" of that name.
-    fn create_bucket(&self, bucket: &str) {
-        use std::io::{Read as _, Write as _};
-        let address = self.endpoint.trim_start_matches("http://");
-        let mut stream = std::net::TcpStream::connect(address).unwrap();
-        write!(
-            stream,
-            "PUT /{bucket} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bucket_behind_the_s3_protocol_conforms() {
-    let Some(moto) = Moto::start() else { return };
-    moto.create_bucket("aquifer-test");
-    let store = moto.store("aquifer-test", "").await;
-    crate::conformance::check(Arc::new(store), "s/").await;
-    let store = moto.store("aquifer-test", "below/here").await;
-    crate::conformance::check(Arc::new(store), "s/").await;
-
-    let missing = moto.store("no-such-bucket-here", "").await;
+    let missing = store(endpoint, "no-such-bucket-here", "").await;
     let put = missing
         .put("k", vec![Bytes::from_static(b"x")], PutMode::Create)
         .await;
@@ -122,6 +45,257 @@ async fn a_bucket_behind_the_s3_protocol_conforms() {
     assert!(matches!(error, GetError::Refused { .. }), "{error:?}");
     let listed = missing.list("", None, 10).await;
     assert!(listed.is_err(), "{listed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_of_another_server_conforms() {
+    let Some(moto) = Moto::start() else { return };
+    moto.create_bucket("aquifer-test");
+    conforms(&moto.endpoint).await;
+}
+
+async fn server(seed: u64) -> Server {
+    let settings = Settings {
+        buckets: vec!["aquifer-test".to_owned()],
+        seed,
+        ..Settings::default()
+    };
+    Server::start(settings).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_of_the_test_server_conforms() {
+    let server = server(1).await;
+    conforms(&server.endpoint()).await;
+    let counters = server.counters("s/back/");
+    assert!(counters.of(Operation::Put).ok > 0, "{counters:?}");
+    assert!(counters.keys["s/back/0"].gets > 0, "{counters:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_keys_are_refused_for_good() {
+    let server = server(1).await;
+    for (id, secret) in [("nobody", "test-secret"), ("test", "wrong")] {
+        let keys = AccessKeys {
+            id: id.to_owned(),
+            secret: secret.to_owned(),
+        };
+        let good = store(&server.endpoint(), "aquifer-test", "").await;
+        let clock = Ports::system().clock;
+        let wrong = RemoteStore::open_with(good.settings, Some(keys), clock).await;
+        let error = wrong.unwrap().get("k").await.unwrap_err();
+        assert!(matches!(error, GetError::Refused { .. }), "{error:?}");
+        assert!(error.to_string().contains("credentials"), "{error}");
+    }
+}
+
+/// The real client with retries, against a bucket with `faults`.
+async fn faulty(server: &Server, faults: Faults) -> Arc<RetryingStore> {
+    let inner = Arc::new(store(&server.endpoint(), "aquifer-test", "").await);
+    server.set_faults(faults);
+    let policy = RetryPolicy {
+        deadline: Duration::from_secs(60),
+        try_timeout: Duration::from_secs(5),
+        first_pause: Duration::from_millis(2),
+        pause_max: Duration::from_millis(20),
+        ..RetryPolicy::default()
+    };
+    Arc::new(RetryingStore::new(inner, Ports::system(), policy))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_creators_one_wins_whatever_goes_wrong() {
+    for (name, faults) in [
+        ("nothing", Faults::default()),
+        (
+            "conflicts",
+            Faults {
+                conflict: 0.4,
+                ..Faults::default()
+            },
+        ),
+        (
+            "lost replies",
+            Faults {
+                lost_reply: 0.3,
+                ..Faults::default()
+            },
+        ),
+        (
+            "errors",
+            Faults {
+                error: 0.3,
+                slow_down: 0.1,
+                ..Faults::default()
+            },
+        ),
+    ] {
+        let server = server(7).await;
+        let store = faulty(&server, faults).await;
+        for round in 0..4 {
+            let key = format!("race/{round}");
+            let creators = (0..12_u8).map(|creator| {
+                let payload = vec![Bytes::from(vec![creator; 2_000])];
+                store.put(&key, payload, PutMode::Create)
+            });
+            let results = futures::future::join_all(creators).await;
+            let winners: Vec<usize> = (0..results.len()).filter(|i| results[*i].is_ok()).collect();
+            assert_eq!(winners.len(), 1, "{name}: {results:?}");
+            let lost = |r: &&Result<(), PutError>| matches!(r, Err(PutError::Exists { .. }));
+            assert_eq!(
+                results.iter().filter(lost).count(),
+                11,
+                "{name}: {results:?}"
+            );
+            let there = server.object("aquifer-test", &key).unwrap();
+            let winner = u8::try_from(winners[0]).unwrap();
+            assert!(
+                there == vec![winner; 2_000],
+                "{name}: the winner's bytes are there"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conflict_is_looked_at_before_it_is_believed() {
+    let server = server(3).await;
+    let store = store(&server.endpoint(), "aquifer-test", "").await;
+    server.set_faults(Faults {
+        conflict: 1.0,
+        ..Faults::default()
+    });
+    let create = || store.put("k", vec![Bytes::from_static(b"x")], PutMode::Create);
+    // Nothing is there: the conflict came to nothing, and trying again is right.
+    let nothing = create().await;
+    assert!(
+        matches!(nothing, Err(PutError::Failed { .. })),
+        "{nothing:?}"
+    );
+    server.set_faults(Faults::default());
+    create().await.unwrap();
+    server.set_faults(Faults {
+        conflict: 1.0,
+        ..Faults::default()
+    });
+    let taken = create().await;
+    assert!(matches!(taken, Err(PutError::Exists { .. })), "{taken:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_does_wrong_is_seen_for_what_it_is() {
+    let server = server(5).await;
+    let plain = store(&server.endpoint(), "aquifer-test", "").await;
+    let content = Bytes::from(vec![7; 100_000]);
+    let put = plain.put("k", vec![content.clone()], PutMode::Create).await;
+    put.unwrap();
+    let set = |faults: Faults| server.set_faults(faults);
+
+    set(Faults {
+        slow_down: 1.0,
+        ..Faults::default()
+    });
+    let error = plain.get("k").await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            GetError::Failed {
+                slow_down: true,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    set(Faults {
+        error: 1.0,
+        ..Faults::default()
+    });
+    let error = plain.get("k").await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            GetError::Failed {
+                slow_down: false,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    set(Faults {
+        torn_body: 1.0,
+        ..Faults::default()
+    });
+    let error = plain.get("k").await.unwrap_err();
+    assert!(
+        matches!(error, GetError::Failed { .. }),
+        "a torn body is no object: {error:?}"
+    );
+    let error = plain.get_range("k", 10..60_000).await.unwrap_err();
+    assert!(matches!(error, GetError::Failed { .. }), "{error:?}");
+    set(Faults {
+        flipped_bit: 1.0,
+        ..Faults::default()
+    });
+    let wrong = plain.get("k").await.unwrap();
+    let differ = |(a, b): (&u8, &u8)| (a ^ b).count_ones();
+    let bits: u32 = wrong.iter().zip(&content).map(differ).sum();
+    assert_eq!(
+        (wrong.len(), bits),
+        (content.len(), 1),
+        "only checksums see this one"
+    );
+
+    set(Faults {
+        lost_reply: 1.0,
+        ..Faults::default()
+    });
+    let lost = plain
+        .put("lost", vec![content.clone()], PutMode::Create)
+        .await;
+    assert!(matches!(lost, Err(PutError::Failed { .. })), "{lost:?}");
+    assert!(
+        server.object("aquifer-test", "lost").is_some(),
+        "it was done"
+    );
+
+    set(Faults {
+        late_ms: 300,
+        ..Faults::default()
+    });
+    plain
+        .put("late", vec![content.clone()], PutMode::Create)
+        .await
+        .unwrap();
+    let error = plain.get("late").await.unwrap_err();
+    assert!(matches!(error, GetError::NotFound { .. }), "{error:?}");
+    let again = plain
+        .put("late", vec![content.clone()], PutMode::Create)
+        .await;
+    assert!(again.is_err(), "{again:?}");
+    Ports::system().sleep(Duration::from_millis(350)).await;
+    assert!(plain.get("late").await.unwrap() == content);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_put_that_hangs_is_done_after_its_client_has_gone() {
+    let server = server(5).await;
+    let plain = store(&server.endpoint(), "aquifer-test", "").await;
+    server.set_faults(Faults {
+        hang_puts: 1,
+        hang_ms: 600,
+        ..Faults::default()
+    });
+    let ports = Ports::system();
+    let payload = || vec![Bytes::from_static(b"x")];
+    let hanging = plain.put("hangs", payload(), PutMode::Create);
+    let hung = ports.timeout(Duration::from_millis(150), hanging).await;
+    assert!(hung.is_none(), "{hung:?}");
+    // The next one does not hang.
+    plain.put("next", payload(), PutMode::Create).await.unwrap();
+    assert!(server.object("aquifer-test", "hangs").is_none());
+    ports.sleep(Duration::from_millis(800)).await;
+    assert!(server.object("aquifer-test", "hangs").is_some());
+    assert_eq!(server.faults().hang_puts, 0);
 }
 
 #[test]

@@ -1,0 +1,468 @@
+//! Buckets behind the S3 protocol, through the AWS SDK.
+
+use std::time::Duration;
+
+use aws_sdk_s3::{
+    Client,
+    config::{
+        RequestChecksumCalculation, ResponseChecksumValidation, http::HttpResponse,
+        retry::RetryConfig, timeout::TimeoutConfig,
+    },
+    error::{ProvideErrorMetadata, SdkError},
+    primitives::ByteStream,
+    types::{BucketVersioningStatus, Delete, ObjectIdentifier},
+};
+use futures::future;
+
+use super::{
+    Report, Subject, Verdict, judge_race,
+    lifecycle::{Harm, harm},
+};
+use crate::remote::{
+    AccessKeys, RemoteError, RemoteSettings, connection::Connection, failure::chain,
+};
+
+const CONTENT: &[u8] = b"aquifer bucket check";
+/// Races of two creators each.
+const RACES: usize = 3;
+
+/// Something that stops the whole check: every other request would say the same.
+struct Stop(String);
+
+/// Why a request has no answer.
+enum Trouble {
+    /// See [`Stop`].
+    All(String),
+    /// The credentials have no right to it.
+    Denied(String),
+    /// The store said no with this code.
+    Said { code: String, text: String },
+}
+
+impl Trouble {
+    fn verdict(self) -> Result<Verdict, Stop> {
+        match self {
+            Self::All(text) => Err(Stop(text)),
+            Self::Denied(text) | Self::Said { text, .. } => Ok(Verdict::Refused(text)),
+        }
+    }
+}
+
+struct Bucket {
+    client: Client,
+    settings: RemoteSettings,
+    /// Server, for people.
+    server: String,
+    /// Prefix of everything that the check writes; ends with a slash.
+    probe: String,
+}
+
+pub(super) async fn check(
+    settings: RemoteSettings,
+    keys: Option<AccessKeys>,
+    probe: &str,
+) -> Result<Report, RemoteError> {
+    let connection = Connection::resolve(&settings, keys).await?;
+    let prefix = match settings.prefix.as_str() {
+        "" => String::new(),
+        prefix => format!("{prefix}/"),
+    };
+    let mut report = Report::new(format!("s3://{}/{prefix}", settings.bucket));
+    let bucket = Bucket {
+        server: connection
+            .endpoint
+            .clone()
+            .unwrap_or_else(|| format!("AWS in region {}", connection.region)),
+        client: client(&connection),
+        probe: format!("{prefix}{probe}/"),
+        settings,
+    };
+    let looked = bucket.look(&mut report).await;
+    if let Err(Stop(reason)) = looked {
+        report
+            .findings
+            .retain(|(_, verdict)| *verdict == Verdict::Good);
+        report.add(Subject::Access, Verdict::Refused(reason));
+    }
+    Ok(report)
+}
+
+fn client(connection: &Connection) -> Client {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(3))
+        .operation_attempt_timeout(Duration::from_secs(10))
+        .operation_timeout(Duration::from_secs(25))
+        .build();
+    let mut config = aws_sdk_s3::config::Builder::from(&connection.sdk)
+        .credentials_provider(connection.provider.clone())
+        .region(aws_sdk_s3::config::Region::new(connection.region.clone()))
+        .force_path_style(connection.path_style)
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard().with_max_attempts(2))
+        // Servers other than AWS know fewer kinds of checksums.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+    if let Some(endpoint) = &connection.endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    Client::from_conf(config.build())
+}
+
+impl Bucket {
+    /// What to say of a failed request, for which `action` is needed.
+    fn trouble<E>(&self, error: &SdkError<E, HttpResponse>, action: &str) -> Trouble
+    where
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+    {
+        let name = &self.settings.bucket;
+        let Some(said) = error.as_service_error() else {
+            return Trouble::All(match error {
+                SdkError::ConstructionFailure(_) => no_credentials(&chain(error)),
+                SdkError::DispatchFailure(failure) if !failure.is_io() && !failure.is_timeout() => {
+                    no_credentials(&chain(error))
+                }
+                SdkError::ResponseError(_) => {
+                    format!(
+                        "{} does not answer as S3 does: {}",
+                        self.server,
+                        chain(error)
+                    )
+                }
+                _ => format!("{} cannot be reached: {}", self.server, chain(error)),
+            });
+        };
+        let status = error
+            .raw_response()
+            .map_or(0, |answer| answer.status().as_u16());
+        let code = said.code().unwrap_or_default().to_owned();
+        let message = said.message().unwrap_or("no message");
+        match (code.as_str(), status) {
+            ("NoSuchBucket", _) => Trouble::All(format!(
+                "there is no bucket {name} at {}; create it, or correct its name",
+                self.server
+            )),
+            (
+                "InvalidAccessKeyId"
+                | "SignatureDoesNotMatch"
+                | "InvalidToken"
+                | "ExpiredToken"
+                | "TokenRefreshRequired"
+                | "AuthFailure"
+                | "InvalidClientTokenId",
+                _,
+            ) => Trouble::All(format!(
+                "{} does not accept the credentials ({code}: {message}); check AWS_ACCESS_KEY_ID \
+                 and AWS_SECRET_ACCESS_KEY, the profile or the role",
+                self.server
+            )),
+            ("RequestTimeTooSkewed", _) => {
+                Trouble::All("this machine's clock is wrong: set it".to_owned())
+            }
+            ("PermanentRedirect" | "AuthorizationHeaderMalformed", _) | (_, 301 | 307) => {
+                Trouble::All(format!(
+                    "bucket {name} is in another region: set AWS_REGION or ?region=..."
+                ))
+            }
+            ("AccessDenied" | "AllAccessDisabled", _) | ("", 403) => {
+                Trouble::Denied(self.denied(action))
+            }
+            // some servers answer what S3 does not
+            ("", 200..=299) => Trouble::Said {
+                text: format!("{action}: the answer is not understood"),
+                code,
+            },
+            _ => Trouble::Said {
+                text: format!("{action}: {code} ({status}): {message}"),
+                code,
+            },
+        }
+    }
+
+    fn denied(&self, action: &str) -> String {
+        format!(
+            "the credentials have no right to {action} on {}; allow {action} in their policy or \
+             the bucket's",
+            self.resource(action)
+        )
+    }
+
+    /// What a policy names.
+    fn resource(&self, action: &str) -> String {
+        let RemoteSettings { bucket, prefix, .. } = &self.settings;
+        match (action, prefix.as_str()) {
+            ("s3:PutObject" | "s3:GetObject" | "s3:DeleteObject", "") => {
+                format!("arn:aws:s3:::{bucket}/*")
+            }
+            ("s3:PutObject" | "s3:GetObject" | "s3:DeleteObject", prefix) => {
+                format!("arn:aws:s3:::{bucket}/{prefix}/*")
+            }
+            _ => format!("arn:aws:s3:::{bucket}"),
+        }
+    }
+
+    async fn look(&self, report: &mut Report) -> Result<(), Stop> {
+        let written = self.write().await?;
+        let wrote = written == Verdict::Good;
+        report.add(Subject::Write, written);
+        let looked = async {
+            if wrote {
+                report.add(Subject::CreateOnce, self.create_once().await?);
+                report.add(Subject::Read, self.read().await?);
+            }
+            report.add(Subject::List, self.list(wrote).await?);
+            report.add(Subject::Lifecycle, self.lifecycle().await?);
+            report.add(Subject::Versioning, self.versioning().await?);
+            Ok(())
+        };
+        let looked = looked.await;
+        // Whatever was found on the way: what was written goes.
+        let deleted = self.delete().await;
+        looked?;
+        report.add(Subject::Delete, deleted?);
+        Ok(())
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.probe)
+    }
+
+    async fn write(&self) -> Result<Verdict, Stop> {
+        let put = self
+            .client
+            .put_object()
+            .bucket(&self.settings.bucket)
+            .key(self.key("object"))
+            .body(ByteStream::from_static(CONTENT))
+            .send()
+            .await;
+        match put {
+            Ok(_) => Ok(Verdict::Good),
+            Err(error) => self.trouble(&error, "s3:PutObject").verdict(),
+        }
+    }
+
+    /// One creator: whether it won; None = a conflict (409), which says nothing.
+    async fn create(&self, key: &str, content: &'static [u8]) -> Result<Option<bool>, Trouble> {
+        let put = self
+            .client
+            .put_object()
+            .bucket(&self.settings.bucket)
+            .key(key)
+            .if_none_match("*")
+            .body(ByteStream::from_static(content))
+            .send()
+            .await;
+        let Err(error) = put else {
+            return Ok(Some(true));
+        };
+        match error.raw_response().map(|answer| answer.status().as_u16()) {
+            Some(412) => Ok(Some(false)),
+            Some(409) => Ok(None),
+            _ => Err(self.trouble(&error, "s3:PutObject")),
+        }
+    }
+
+    async fn create_once(&self) -> Result<Verdict, Stop> {
+        for race in 0..RACES {
+            let key = self.key(&format!("race-{race}"));
+            let (one, two) = (self.create(&key, b"one"), self.create(&key, b"two"));
+            // Boxed: the SDK's futures are large.
+            let racers = future::join(Box::pin(one), Box::pin(two)).await;
+            let mut winners = 0;
+            for outcome in [racers.0, racers.1] {
+                match outcome {
+                    Ok(won) => winners += usize::from(won == Some(true)),
+                    Err(trouble) => return trouble.verdict(),
+                }
+            }
+            // After the race: somebody wins where both met a conflict, nobody where one won.
+            match self.create(&key, b"three").await {
+                Ok(won) => winners += usize::from(won == Some(true)),
+                Err(trouble) => return trouble.verdict(),
+            }
+            let verdict = judge_race(winners);
+            if verdict != Verdict::Good {
+                return Ok(verdict);
+            }
+        }
+        Ok(Verdict::Good)
+    }
+
+    async fn read(&self) -> Result<Verdict, Stop> {
+        for (range, expected) in [(None, CONTENT), (Some("bytes=8-13"), &b"bucket"[..])] {
+            let got = self
+                .client
+                .get_object()
+                .bucket(&self.settings.bucket)
+                .key(self.key("object"))
+                .set_range(range.map(str::to_owned))
+                .send()
+                .await;
+            let body = match got {
+                Ok(got) => got.body.collect().await,
+                Err(error) => return self.trouble(&error, "s3:GetObject").verdict(),
+            };
+            let same = match body {
+                Ok(bytes) => bytes.into_bytes() == expected,
+                Err(error) => return Ok(Verdict::Refused(chain(&error))),
+            };
+            if !same {
+                return Ok(Verdict::Refused(format!(
+                    "what is read is not what was written (range {})",
+                    range.unwrap_or("none")
+                )));
+            }
+        }
+        Ok(Verdict::Good)
+    }
+
+    /// Whether a listing shows the object of the check.
+    async fn shows(&self) -> Result<bool, Trouble> {
+        let listed = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.settings.bucket)
+            .prefix(&self.probe)
+            .max_keys(100)
+            .send()
+            .await
+            .map_err(|error| self.trouble(&error, "s3:ListBucket"))?;
+        let object = self.key("object");
+        let is_ours = |key: Option<&str>| key == Some(object.as_str());
+        Ok(listed.contents().iter().any(|found| is_ours(found.key())))
+    }
+
+    async fn list(&self, wrote: bool) -> Result<Verdict, Stop> {
+        match self.shows().await {
+            Ok(shows) if shows == wrote => Ok(Verdict::Good),
+            Ok(_) => Ok(Verdict::Refused(
+                "a listing does not show what was written just before".to_owned(),
+            )),
+            Err(trouble) => trouble.verdict(),
+        }
+    }
+
+    async fn delete(&self) -> Result<Verdict, Stop> {
+        let names = (0..RACES).map(|race| format!("race-{race}"));
+        let objects = names.chain(["object".to_owned()]).map(|name| {
+            ObjectIdentifier::builder()
+                .key(self.key(&name))
+                .build()
+                .expect("the key is set")
+        });
+        let delete = Delete::builder()
+            .set_objects(Some(objects.collect()))
+            .build()
+            .expect("the objects are set");
+        let deleted = self
+            .client
+            .delete_objects()
+            .bucket(&self.settings.bucket)
+            .delete(delete)
+            .send()
+            .await;
+        let failed = match deleted {
+            Ok(deleted) => match deleted.errors().first() {
+                None => None,
+                Some(error) if error.code() == Some("AccessDenied") => {
+                    Some(self.denied("s3:DeleteObject"))
+                }
+                Some(error) => Some(format!(
+                    "s3:DeleteObject: {}: {}",
+                    error.code().unwrap_or("no code"),
+                    error.message().unwrap_or("no message")
+                )),
+            },
+            Err(error) => match self.trouble(&error, "s3:DeleteObject") {
+                Trouble::All(text) => return Err(Stop(text)),
+                Trouble::Denied(text) | Trouble::Said { text, .. } => Some(text),
+            },
+        };
+        if let Some(reason) = failed {
+            let left = format!("{reason} (the check's objects below {} stay)", self.probe);
+            return Ok(Verdict::Refused(left));
+        }
+        match self.shows().await {
+            Ok(true) => Ok(Verdict::Refused(
+                "deleted objects are still listed".to_owned(),
+            )),
+            Err(Trouble::All(text)) => Err(Stop(text)),
+            // that listing does not work was said before
+            Ok(false) | Err(_) => Ok(Verdict::Good),
+        }
+    }
+
+    async fn lifecycle(&self) -> Result<Verdict, Stop> {
+        let told = self
+            .client
+            .get_bucket_lifecycle_configuration()
+            .bucket(&self.settings.bucket)
+            .send()
+            .await;
+        let told = match told {
+            Ok(told) => told,
+            Err(error) => {
+                return match self.trouble(&error, "s3:GetLifecycleConfiguration") {
+                    Trouble::All(text) => Err(Stop(text)),
+                    Trouble::Said { code, .. } if code == "NoSuchLifecycleConfiguration" => {
+                        Ok(Verdict::Good)
+                    }
+                    Trouble::Denied(text) | Trouble::Said { text, .. } => Ok(Verdict::Warning(
+                        format!("whether a rule deletes objects cannot be seen: {text}"),
+                    )),
+                };
+            }
+        };
+        let harms = told
+            .rules()
+            .iter()
+            .filter_map(|rule| harm(rule, &self.settings.prefix));
+        let (mut takes, mut moves) = (Vec::new(), Vec::new());
+        for found in harms {
+            match found {
+                Harm::Takes(text) => takes.push(text),
+                Harm::Moves(text) => moves.push(text),
+            }
+        }
+        Ok(match (takes.is_empty(), moves.is_empty()) {
+            (false, _) => Verdict::Refused(format!(
+                "the bucket's lifecycle would eat data: {}; remove it or limit it to another prefix",
+                takes.join("; ")
+            )),
+            (true, false) => Verdict::Warning(moves.join("; ")),
+            (true, true) => Verdict::Good,
+        })
+    }
+
+    async fn versioning(&self) -> Result<Verdict, Stop> {
+        let told = self
+            .client
+            .get_bucket_versioning()
+            .bucket(&self.settings.bucket)
+            .send()
+            .await;
+        match told {
+            Ok(told) if told.status() == Some(&BucketVersioningStatus::Enabled) => {
+                Ok(Verdict::Warning(
+                    "versioning is on: objects that the cluster deletes stay as old versions and \
+                     are paid for; switch it off, or add a rule that expires noncurrent versions"
+                        .to_owned(),
+                ))
+            }
+            Ok(_) => Ok(Verdict::Good),
+            Err(error) => match self.trouble(&error, "s3:GetBucketVersioning") {
+                Trouble::All(text) => Err(Stop(text)),
+                Trouble::Denied(text) | Trouble::Said { text, .. } => Ok(Verdict::Warning(
+                    format!("whether deleted objects stay as versions cannot be seen: {text}"),
+                )),
+            },
+        }
+    }
+}
+
+fn no_credentials(reason: &str) -> String {
+    format!(
+        "no AWS credentials ({reason}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, \
+         or give the machine a role"
+    )
+}

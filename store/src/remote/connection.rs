@@ -1,0 +1,103 @@
+//! From settings and the AWS environment to an address, a region and credentials: the same for the
+//! object client and for the administration of buckets.
+
+use aws_config::{BehaviorVersion, Region, SdkConfig, meta::region::RegionProviderChain};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+
+use super::{RemoteError, RemoteSettings};
+
+/// Access keys that the program has itself, in place of those of the AWS environment.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessKeys {
+    /// The access key id.
+    pub id: String,
+    /// Its secret.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for AccessKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccessKeys")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a bucket is reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    pub(crate) sdk: SdkConfig,
+    pub(crate) provider: SharedCredentialsProvider,
+    pub(crate) region: String,
+    /// A server of one's own; None = AWS.
+    pub(crate) endpoint: Option<String>,
+    pub(crate) path_style: bool,
+    /// The endpoint is plain http, and that is allowed.
+    pub(crate) plain: bool,
+}
+
+impl Connection {
+    /// Makes no request to the bucket. Where no region is configured the machine's metadata service is
+    /// asked for one.
+    pub(crate) async fn resolve(
+        settings: &RemoteSettings,
+        keys: Option<AccessKeys>,
+    ) -> Result<Self, RemoteError> {
+        // The SDK and object_store must agree on one TLS provider. An error means that there is one.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let error = |reason: String| RemoteError {
+            bucket: settings.bucket.clone(),
+            reason,
+        };
+        let given = settings.region.clone().map(Region::new);
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .region(RegionProviderChain::first_try(given).or_default_provider());
+        if let Some(AccessKeys { id, secret }) = keys {
+            loader = loader.credentials_provider(Credentials::new(id, secret, None, None, "given"));
+        }
+        let sdk = loader.load().await;
+        let provider = sdk
+            .credentials_provider()
+            .ok_or_else(|| error("the AWS SDK has no credentials provider".to_owned()))?;
+        let endpoint = settings
+            .endpoint
+            .clone()
+            .or_else(|| std::env::var("AWS_ENDPOINT_URL_S3").ok())
+            .or_else(|| sdk.endpoint_url().map(str::to_owned));
+        let region = sdk
+            .region()
+            .map(ToString::to_string)
+            // Servers of one's own have no regions, but the signature needs a name.
+            .or_else(|| endpoint.is_some().then(|| "us-east-1".to_owned()))
+            .ok_or_else(|| {
+                error("no region is known; set AWS_REGION or add ?region=... to the URL".to_owned())
+            })?;
+        let plain = endpoint.as_ref().is_some_and(|e| e.starts_with("http://"));
+        if let Some(endpoint) = &endpoint
+            && plain
+            && !settings.allow_http.unwrap_or(is_local(endpoint))
+        {
+            return Err(error(format!(
+                "endpoint {endpoint} is not encrypted; use https, or add ?allow_http=true"
+            )));
+        }
+        Ok(Self {
+            provider,
+            region,
+            path_style: settings.path_style.unwrap_or(endpoint.is_some()),
+            endpoint,
+            plain,
+            sdk,
+        })
+    }
+}
+
+/// Whether the endpoint is on this machine.
+pub(super) fn is_local(endpoint: &str) -> bool {
+    url::Url::parse(endpoint).is_ok_and(|url| match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    })
+}
