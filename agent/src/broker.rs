@@ -31,6 +31,7 @@ use crate::{
     session::AgentSession,
     settings::AgentSettings,
     view::View,
+    witness,
 };
 
 /// How long clients have to move to other agents, if there are any, before a draining one stops
@@ -128,6 +129,12 @@ impl Broker {
                 ports.clone(),
             )
         });
+        ports.tasks.spawn(witness::keep(
+            ports.clone(),
+            Arc::clone(&store),
+            Arc::clone(&session),
+            Arc::clone(&view),
+        ));
         let fetch = FetchPath::start(
             Arc::clone(&metadata),
             Arc::clone(&store),

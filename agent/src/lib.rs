@@ -20,3 +20,4 @@ pub mod settings;
 #[cfg(test)]
 mod testing;
 pub mod view;
+mod witness;

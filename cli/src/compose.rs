@@ -17,7 +17,6 @@ use aquifer_store::{ObjectStore, Ports, location::Wrapping};
 
 use crate::{
     arguments::{BlockCompression, Dev, Tuning},
-    bucket_marker::Marker,
     data_folder::DataFolder,
 };
 
@@ -48,26 +47,16 @@ impl Process {
         let journal = Arc::new(journal);
         let url = format!("file://{}", data.bucket().display());
         let store = aquifer_store::open(&url, ports, Wrapping::default()).await?;
-        let marker = Marker::read(&*store).await?;
-        if let Some(marker) = &marker
-            && is_empty(&*journal).await?
-        {
-            marker.refuse_without_cluster(&*store, &path.display().to_string())?;
-        }
-        let leader = Leader::start(
+        let leader = Leader::start_on(
             Arc::clone(&journal) as Arc<dyn Journal>,
+            Arc::clone(&store),
             ports.clone(),
             LeaderSettings::default(),
         )
-        .await?;
-        if let Some(marker) = &marker {
-            marker.check(leader.cluster(), &*store)?;
-        }
+        .await
+        .with_context(|| format!("the metadata in {} cannot be served", path.display()))?;
         let agent_ports = ports.another_node();
         let broker = start_broker(&agent_ports, &leader, &store, address, dev).await?;
-        Marker::new(leader.cluster(), broker.session.registration().incarnation)
-            .write(leader.cluster(), &*store)
-            .await?;
         Ok(Self {
             broker,
             leader,
@@ -84,12 +73,6 @@ impl Process {
         self.journal.close().await?;
         Ok(())
     }
-}
-
-/// Whether no cluster was ever begun in this journal.
-async fn is_empty(journal: &dyn Journal) -> Result<bool> {
-    let loaded = journal.load().await?;
-    Ok(loaded.tail.is_none() && loaded.pages.is_empty())
 }
 
 async fn start_broker(

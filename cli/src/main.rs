@@ -4,7 +4,6 @@
 mod address;
 mod arguments;
 mod bucket;
-mod bucket_marker;
 mod client;
 mod compose;
 mod consume;

@@ -59,7 +59,7 @@ pub fn parse_object_key(key: &str) -> Result<(ClusterId, ObjectId), KeyError> {
     if segments.next().is_some() {
         return Err(KeyError::Segments);
     }
-    let cluster = parse_cluster(cluster).ok_or(KeyError::Segment("the cluster"))?;
+    let cluster = parse_cluster_id(cluster).ok_or(KeyError::Segment("the cluster"))?;
     let incarnation = parse_padded(incarnation).ok_or(KeyError::Segment("the incarnation"))?;
     let upload_epoch = parse_padded(upload_epoch).ok_or(KeyError::Segment("the upload epoch"))?;
     let mut parts = file.splitn(3, '-');
@@ -188,8 +188,9 @@ fn parse_unique(text: &str) -> Option<u64> {
     }
 }
 
-/// Kafka's 22 characters of URL-safe base64 without padding.
-fn parse_cluster(text: &str) -> Option<ClusterId> {
+/// The cluster that Kafka's 22 characters of URL-safe base64 without padding name.
+#[must_use]
+pub fn parse_cluster_id(text: &str) -> Option<ClusterId> {
     if text.len() != 22 {
         return None;
     }

@@ -63,7 +63,8 @@ pub(crate) fn start(
     JournalWriter { work, written }
 }
 
-async fn append(ports: &Ports, journal: &dyn Journal, row: &Row) -> Written {
+/// Appends `row`, however long it takes to know its fate.
+pub(crate) async fn append(ports: &Ports, journal: &dyn Journal, row: &Row) -> Written {
     let started = ports.clock.now();
     let mut backoff = BACKOFF_MIN;
     let mut tries = 0u32;

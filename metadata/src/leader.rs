@@ -2,20 +2,28 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aquifer_format::ids::{ClusterId, Incarnation, JournalSeq, LeaderTerm, UploadEpoch};
-use aquifer_store::{Ports, Rand};
+use aquifer_format::{
+    ids::{ClusterId, Incarnation, JournalSeq, LeaderTerm, UploadEpoch},
+    witness::Witness,
+};
+use aquifer_store::{ObjectStore, Ports, Rand, witness::Which};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    journal::{Journal, JournalError},
-    journal_writer,
-    lease::{self, LeaseTerms},
+    bucket::{BucketError, Marker, Remembered, Tips},
+    event::encode_row,
+    follower::{self, Follower},
+    hashes::Verdict,
+    journal::{Journal, JournalError, Row},
+    journal_writer::{self, Written},
+    lease::{self, LeaseTerms, LeaseView, Standing},
     local::{LeaderFacts, LocalMetadata},
     pager::Pager,
-    recovery::{self, RecoveryError},
+    recovery::RecoveryError,
     sequencer::{Parts, Sequencer, request::Request},
     state::{Budgets, decide},
+    tip_writer,
 };
 
 #[cfg(test)]
@@ -47,6 +55,16 @@ pub struct LeaderSettings {
     pub cluster: Option<ClusterId>,
 }
 
+impl LeaderSettings {
+    pub(crate) fn lease_terms(&self) -> LeaseTerms {
+        LeaseTerms {
+            holder: self.holder.clone(),
+            endpoint: self.endpoint.clone(),
+            ttl: self.lease_ttl,
+        }
+    }
+}
+
 impl Default for LeaderSettings {
     fn default() -> Self {
         Self {
@@ -69,6 +87,20 @@ pub enum StartError {
     /// There is no usable state.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// The bucket belongs to another journal, or needs an operator.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// The bucket says that somebody was shown what the journal does not have.
+    #[error(
+        "the metadata journal lost rows ({seen}); nobody may serve from it until the loss is accepted (aquifer metadata accept-loss)"
+    )]
+    LostRows {
+        /// What was seen.
+        seen: String,
+    },
+    /// It may not lead any more before it ever served.
+    #[error(transparent)]
+    Stopped(StopReason),
 }
 
 /// Why a leader stopped.
@@ -104,74 +136,162 @@ pub enum StopReason {
 pub struct Leader {
     requests: mpsc::Sender<Request>,
     stopping: CancellationToken,
-    stopped: watch::Receiver<Option<StopReason>>,
+    stopped: watch::Receiver<Option<Ended>>,
     journal: Arc<dyn Journal>,
     ports: Ports,
     settings: LeaderSettings,
     facts: Arc<LeaderFacts>,
 }
 
+/// How a leader ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    pub(crate) reason: StopReason,
+    /// What it remembers, if that may be needed.
+    pub(crate) memory: Option<Arc<Witness>>,
+}
+
+/// What a leader is made of.
+pub(crate) struct Election<'a> {
+    pub(crate) ports: &'a Ports,
+    pub(crate) journal: Arc<dyn Journal>,
+    /// None = nobody looks after tips and markers (tests).
+    pub(crate) store: Option<Arc<dyn ObjectStore>>,
+    pub(crate) settings: &'a LeaderSettings,
+    pub(crate) term: LeaderTerm,
+    pub(crate) lease: LeaseView,
+}
+
 impl Leader {
     /// Takes the lease (and waits for as long as another holds it), loads the state, begins the cluster
-    /// if the journal is empty, and serves. Dropping the future leaves the lease to run out.
+    /// if the journal is empty, and serves, without a look at any bucket. Dropping the future leaves the
+    /// lease to run out.
+    ///
+    /// # Errors
+    /// See [`StartError`].
     pub async fn start(
         journal: Arc<dyn Journal>,
         ports: Ports,
         settings: LeaderSettings,
     ) -> Result<Self, StartError> {
-        let terms = LeaseTerms {
-            holder: settings.holder.clone(),
-            endpoint: settings.endpoint.clone(),
-            ttl: settings.lease_ttl,
-        };
+        Self::start_with(journal, None, ports, settings).await
+    }
+
+    /// As [`Self::start`], for a cluster whose objects are in `store`: refuses a bucket of another
+    /// cluster, an empty journal on a marked bucket, and a journal that is behind the bucket's tip or
+    /// witnesses; marks the bucket and writes its tips.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start_on(
+        journal: Arc<dyn Journal>,
+        store: Arc<dyn ObjectStore>,
+        ports: Ports,
+        settings: LeaderSettings,
+    ) -> Result<Self, StartError> {
+        // before the lease, so that a wrong address changes nothing
+        let marker = Marker::read(&*store).await?;
+        if let Some(marker) = marker {
+            let loaded = journal.load().await.map_err(RecoveryError::from)?;
+            if loaded.tail.is_none() && loaded.pages.is_empty() {
+                return Err(marker.refuse_without_cluster(&*store).into());
+            }
+        }
+        Self::start_with(journal, Some(store), ports, settings).await
+    }
+
+    async fn start_with(
+        journal: Arc<dyn Journal>,
+        store: Option<Arc<dyn ObjectStore>>,
+        ports: Ports,
+        settings: LeaderSettings,
+    ) -> Result<Self, StartError> {
+        let terms = settings.lease_terms();
         let (lease, until) = lease::take(&ports, &*journal, &terms)
             .await
             .map_err(StartError::Lease)?;
         let term = lease.term;
         // kept while the state is loaded, however long that takes
         let lease = lease::keep(&ports, Arc::clone(&journal), terms, term, until);
-        let recovered = recovery::recover(&*journal, settings.budgets).await?;
-        let state = recovered.state;
-        let (cluster, first) = match state.cluster() {
-            Some(cluster) => (cluster, Vec::new()),
-            None => {
-                let cluster = settings.cluster.unwrap_or_else(|| random_id(&*ports.rand));
-                tracing::info!(%cluster, "a new cluster begins");
-                let genesis = decide::genesis(cluster, FIRST_INCARNATION, UploadEpoch(1));
-                (cluster, vec![genesis])
-            }
+        let remembered = match &store {
+            Some(store) => Remembered::read(&**store, Which::Newest).await?,
+            None => Remembered::default(),
         };
-        tracing::info!(%cluster, %term, tail = %recovered.hashes.tail(), "leading the metadata service");
+        let follower = Follower::load(&*journal, settings.budgets).await?;
+        let election = Election {
+            ports: &ports,
+            journal: Arc::clone(&journal),
+            store,
+            settings: &settings,
+            term,
+            lease,
+        };
+        let started = Self::serve(election, follower, &remembered).await;
+        if started.is_err() {
+            let release = journal.release(term);
+            if let Some(Err(error)) = ports.timeout(settings.lease_ttl, release).await {
+                tracing::warn!(%error, "the lease was not given up; it runs out by itself");
+            }
+        }
+        started
+    }
+
+    /// Serves from `follower`, which has every row; `remembered` was read before the last of them.
+    pub(crate) async fn serve(
+        election: Election<'_>,
+        mut follower: Follower,
+        remembered: &Remembered,
+    ) -> Result<Self, StartError> {
+        let Election {
+            ports,
+            journal,
+            store,
+            settings,
+            term,
+            lease,
+        } = election;
+        if let Some(store) = &store {
+            remembered.check_owner(follower.state.cluster(), &**store)?;
+            let incarnation = follower.state.incarnation();
+            if let Verdict::Missing { seen } = remembered.judge(incarnation, &follower.hashes) {
+                return Err(StartError::LostRows { seen });
+            }
+        }
+        let cluster = match follower.state.cluster() {
+            Some(cluster) => cluster,
+            None => begin(ports, &*journal, settings, term, &mut follower).await?,
+        };
+        let tips = match store {
+            Some(store) => Some(mark(ports, store, term, &follower, remembered, &lease).await?),
+            None => None,
+        };
+        tracing::info!(%cluster, %term, tail = %follower.hashes.tail(), "leading the metadata service");
         let (requests, queue) = mpsc::channel(QUEUE_REQUESTS);
         let (tell, stopped) = watch::channel(None);
         let stopping = CancellationToken::new();
-        let tail_hash = recovered.hashes.tail_hash();
-        let writer = journal_writer::start(&ports, Arc::clone(&journal), term, tail_hash);
-        let pages_through: JournalSeq = recovered.pages_through;
-        let pager = Pager::new(&ports, Arc::clone(&journal), term, pages_through);
-        let incarnation = if first.is_empty() {
-            state.incarnation()
-        } else {
-            FIRST_INCARNATION
-        };
+        let tail_hash = follower.hashes.tail_hash();
+        let writer = journal_writer::start(ports, Arc::clone(&journal), term, tail_hash);
+        let pager = Pager::new(ports, Arc::clone(&journal), term, follower.pages_through);
+        let incarnation = follower.state.incarnation();
         let facts = LeaderFacts::new(cluster, incarnation, term, settings.endpoint.clone());
         let facts = Arc::new(facts);
         let sequencer = Sequencer::new(Parts {
             ports: ports.clone(),
-            state,
+            state: follower.state,
             term,
-            hashes: recovered.hashes,
+            hashes: follower.hashes,
             writer,
             lease,
             pager,
             requests: queue,
             stopping: stopping.clone(),
-            first,
             facts: Arc::clone(&facts),
+            tips: tips.map(|tips| tip_writer::start(ports, tips)),
         });
         ports.tasks.spawn(async move {
-            let reason = sequencer.run().await;
-            match &reason {
+            let ended = sequencer.run().await;
+            let reason = &ended.reason;
+            match reason {
                 StopReason::Requested => tracing::info!(%term, "the metadata leader stopped"),
                 StopReason::Deposed { .. } => {
                     tracing::warn!(%term, "the metadata leader stopped: {reason}");
@@ -180,15 +300,15 @@ impl Leader {
                     tracing::error!(%term, "the metadata leader stopped: {reason}");
                 }
             }
-            tell.send_replace(Some(reason));
+            tell.send_replace(Some(ended));
         });
         Ok(Self {
             requests,
             stopping,
             stopped,
             journal,
-            ports,
-            settings,
+            ports: ports.clone(),
+            settings: settings.clone(),
             facts,
         })
     }
@@ -219,18 +339,25 @@ impl Leader {
     /// Why it stopped; None = it serves.
     #[must_use]
     pub fn stop_reason(&self) -> Option<StopReason> {
-        self.stopped.borrow().clone()
+        let ended = self.stopped.borrow();
+        ended.as_ref().map(|ended| ended.reason.clone())
     }
 
     /// Returns when it has stopped, for whatever reason.
     pub async fn stopped(&self) -> StopReason {
+        self.ended().await.reason
+    }
+
+    /// The same, with what it remembers.
+    pub(crate) async fn ended(&self) -> Ended {
         let mut stopped = self.stopped.clone();
         let waited = stopped.wait_for(Option::is_some).await;
+        let ended = waited.ok().and_then(|ended| ended.clone());
         // a task that ended without a word was killed with its node
-        waited
-            .ok()
-            .and_then(|reason| reason.clone())
-            .unwrap_or(StopReason::Requested)
+        ended.unwrap_or(Ended {
+            reason: StopReason::Requested,
+            memory: None,
+        })
     }
 
     /// Stops: what was decided becomes durable and is answered (for at most `patience`), later requests
@@ -246,6 +373,73 @@ impl Leader {
             tracing::warn!(%error, "the lease was not given up; it runs out by itself");
         }
         reason
+    }
+}
+
+/// Begins the cluster: its first row, before anything else.
+async fn begin(
+    ports: &Ports,
+    journal: &dyn Journal,
+    settings: &LeaderSettings,
+    term: LeaderTerm,
+    follower: &mut Follower,
+) -> Result<ClusterId, StartError> {
+    let cluster = settings.cluster.unwrap_or_else(|| random_id(&*ports.rand));
+    tracing::info!(%cluster, "a new cluster begins");
+    let genesis = decide::genesis(cluster, FIRST_INCARNATION, UploadEpoch(1));
+    let seq = JournalSeq(follower.hashes.tail().0 + 1);
+    let bytes = encode_row(std::slice::from_ref(&genesis));
+    let row = Row::new(term, seq, follower.hashes.tail_hash(), bytes);
+    if let Written::Stop(reason) = journal_writer::append(ports, journal, &row).await {
+        return Err(StartError::Stopped(reason));
+    }
+    match follower.take(&row) {
+        Ok(()) => Ok(cluster),
+        Err(error) => Err(StartError::Stopped(StopReason::JournalUnusable {
+            reason: format!("its first row cannot be read: {error:?}"),
+        })),
+    }
+}
+
+/// Pause before the bucket is tried again.
+const BUCKET_PAUSE: Duration = Duration::from_millis(500);
+
+/// Writes marker and tip, before anybody is served; waits for the bucket for as long as the lease is held.
+async fn mark(
+    ports: &Ports,
+    store: Arc<dyn ObjectStore>,
+    term: LeaderTerm,
+    follower: &Follower,
+    remembered: &Remembered,
+    lease: &LeaseView,
+) -> Result<Tips, StartError> {
+    let mut tips = Tips::new(Arc::clone(&store), remembered);
+    let incarnation = follower.state.incarnation();
+    let place = follower.hashes.mark(incarnation, term);
+    let tip = follower::tip(&follower.state, place).expect("the cluster has begun");
+    let marker = Marker {
+        cluster: tip.cluster,
+        incarnation,
+    };
+    loop {
+        let written = async {
+            marker.write(&*store).await?;
+            tips.write(&tip).await
+        };
+        match written.await {
+            Ok(()) => return Ok(tips),
+            Err(BucketError::Unreachable { reason }) => {
+                tracing::warn!(
+                    reason,
+                    "cannot lead before the bucket takes the tip of the journal; trying again"
+                );
+            }
+            Err(error) => return Err(error.into()),
+        }
+        ports.sleep(BUCKET_PAUSE).await;
+        if let Standing::Lost { by } = &*lease.standing.borrow() {
+            return Err(StartError::Stopped(StopReason::Deposed { by: Some(*by) }));
+        }
     }
 }
 

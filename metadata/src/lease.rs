@@ -59,7 +59,7 @@ impl LeaseView {
 
 /// Until when a lease that was asked for at `asked` is surely held: a tenth is kept for clocks that run
 /// at different rates.
-fn sure_until(asked: Monotonic, ttl: Duration) -> Monotonic {
+pub(crate) fn sure_until(asked: Monotonic, ttl: Duration) -> Monotonic {
     asked.plus(ttl - ttl / 10)
 }
 

@@ -4,7 +4,10 @@
 //! [`leader::Leader`] takes the lease, recovers [`state::State`] from the [`journal`] and serves it as
 //! [`local::LocalMetadata`]; one task owns the state and commits requests in groups.
 
+pub mod accept_loss;
+pub mod bucket;
 pub mod event;
+mod follower;
 pub mod grpc;
 mod hashes;
 mod hub;
@@ -13,14 +16,18 @@ mod journal_writer;
 pub mod leader;
 mod lease;
 pub mod local;
+pub mod member;
 mod pager;
 mod recovery;
 mod registry;
 pub mod role;
 mod sequencer;
 pub mod state;
+pub mod status;
+mod tip_writer;
 
 pub use leader::{Leader, LeaderSettings, StartError, StopReason};
 pub use local::LocalMetadata;
+pub use member::{Member, MemberSettings};
 pub use recovery::RecoveryError;
 pub use role::Role;

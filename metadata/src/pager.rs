@@ -11,7 +11,7 @@ use aquifer_store::{Monotonic, Ports};
 use tokio::sync::mpsc;
 
 use crate::{
-    journal::{Journal, Page, PageKey},
+    journal::{Journal, Page, PageKey, RowAt},
     state::State,
 };
 
@@ -37,7 +37,7 @@ pub(crate) struct Progress {
     /// The last row that the state shows something of.
     pub(crate) shown: JournalSeq,
     /// The last durable row.
-    pub(crate) durable: JournalSeq,
+    pub(crate) durable: RowAt,
 }
 
 /// How a write of pages went.
@@ -112,8 +112,8 @@ impl Pager {
         match &self.round {
             None => self.next_at,
             Some(round) if self.has_room() && !round.keys.is_empty() => Monotonic::default(),
-            // waits for a row or a write, whose end wakes the sequencer
-            Some(_) => self.next_at.plus(INTERVAL),
+            // waits for a row or a write, whose end wakes the sequencer, however long an outage lasts
+            Some(_) => Monotonic(Duration::MAX),
         }
     }
 
@@ -171,7 +171,7 @@ impl Pager {
         }
     }
 
-    fn write(&mut self, durable: JournalSeq) {
+    fn write(&mut self, durable: RowAt) {
         let Some(round) = &self.round else { return };
         let last = round.keys.is_empty();
         let full = self.slice.as_ref().is_some_and(|s| s.bytes >= PUT_BYTES);
@@ -179,7 +179,7 @@ impl Pager {
             return;
         }
         let needs = if last { round.through } else { JournalSeq(0) };
-        let ready = |slice: &mut Slice| slice.needs.max(needs) <= durable;
+        let ready = |slice: &mut Slice| slice.needs.max(needs) <= durable.0;
         let Some(mut slice) = self.slice.take_if(ready) else {
             return;
         };
@@ -194,7 +194,7 @@ impl Pager {
         let (journal, ports) = (Arc::clone(&self.journal), self.ports.clone());
         let (term, put) = (self.term, self.put.clone());
         self.ports.tasks.spawn(async move {
-            let writing = journal.put_pages(term, pages, removed, through);
+            let writing = journal.put_pages(term, durable, pages, removed, through);
             let outcome = match ports.timeout(PUT_TIMEOUT, writing).await {
                 Some(Ok(true)) => Put::Written,
                 Some(Ok(false)) => Put::Deposed,

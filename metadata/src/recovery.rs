@@ -64,7 +64,7 @@ pub(crate) struct Recovered {
     pub(crate) pages_through: JournalSeq,
 }
 
-/// Reads everything. The caller holds the lease, so that no row is added meanwhile.
+/// Reads everything that was there when it began.
 pub(crate) async fn recover(
     journal: &dyn Journal,
     budgets: Budgets,
@@ -100,7 +100,8 @@ async fn load_and_replay(
             let reason = "rows before the newest one are missing";
             return Err(RecoveryError::Chain { seq: at, reason });
         }
-        for row in rows {
+        // rows that came since are not covered by the tail's hash
+        for row in rows.into_iter().take_while(|row| row.seq <= tail) {
             let expected = JournalSeq(at.0 + 1);
             check_link(&row, expected, previous.as_ref())?;
             let events = decode_row(&row.bytes).map_err(|error| RecoveryError::Row {

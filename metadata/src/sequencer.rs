@@ -11,10 +11,13 @@ use std::{
     sync::Arc,
 };
 
-use aquifer_format::ids::{JournalSeq, LeaderTerm, SessionId, UploadEpoch};
+use aquifer_format::{
+    ids::{JournalSeq, LeaderTerm, SessionId, UploadEpoch},
+    witness::Witness,
+};
 use aquifer_metadata_api::{MetadataError, commit::CommitAnswer, mark::JournalMark};
 use aquifer_store::{Monotonic, Ports};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::{
@@ -24,10 +27,11 @@ use self::{
 };
 use crate::{
     event::Event,
+    follower,
     hashes::{Hashes, Verdict},
     hub::{Hub, Publication},
     journal_writer::{JournalWriter, Work, Written},
-    leader::StopReason,
+    leader::{Ended, StopReason},
     lease::{LeaseView, Standing},
     local::LeaderFacts,
     pager::{Pager, Progress, Put},
@@ -40,6 +44,7 @@ use crate::{
 mod gauges;
 mod group;
 mod handle;
+mod memory;
 pub(crate) mod request;
 mod timers;
 
@@ -83,9 +88,9 @@ pub(crate) struct Parts {
     pub(crate) pager: Pager,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) stopping: CancellationToken,
-    /// Journaled before anything else (the cluster's beginning).
-    pub(crate) first: Vec<Event>,
     pub(crate) facts: Arc<LeaderFacts>,
+    /// Where the tips of the journal go, if anywhere.
+    pub(crate) tips: Option<watch::Sender<Option<Witness>>>,
 }
 
 /// The sequencer.
@@ -113,6 +118,9 @@ pub(crate) struct Sequencer {
     stopping: CancellationToken,
     throttle_shown: bool,
     facts: Arc<LeaderFacts>,
+    tips: Option<watch::Sender<Option<Witness>>>,
+    /// The upload epoch of the last tip.
+    tip_epoch: UploadEpoch,
     /// Since when, and why, this leader must know whether it still leads: a caller was shown a row that
     /// is not here by a later leader, or by nobody that can have been.
     doubt: Option<(Monotonic, String)>,
@@ -139,7 +147,7 @@ impl Sequencer {
         let held: Vec<_> = parts.state.held().map(|h| (h.session, h.batch)).collect();
         timers.hold(now, held);
         parts.facts.note_durable(parts.hashes.tail());
-        let mut sequencer = Self {
+        Self {
             ports: parts.ports,
             state: parts.state,
             term: parts.term,
@@ -159,18 +167,26 @@ impl Sequencer {
             stopping: parts.stopping,
             throttle_shown: false,
             facts: parts.facts,
+            tips: parts.tips,
+            tip_epoch: epoch,
             doubt: None,
             ending: None,
-        };
-        sequencer.apply(parts.first);
-        sequencer
+        }
     }
 
     /// Runs until it is stopped or may not lead any more; whoever still waits is told so.
-    pub(crate) async fn run(mut self) -> StopReason {
+    pub(crate) async fn run(mut self) -> Ended {
         let reason = self.serve().await;
         self.refuse_all(&reason);
-        reason
+        let memory = match reason {
+            StopReason::Requested => None,
+            // what it has decided and not appended was shown to nobody; higher watermarks do no harm
+            _ => follower::witness(&self.state, self.place()),
+        };
+        Ended {
+            reason,
+            memory: memory.map(Arc::new),
+        }
     }
 
     async fn serve(&mut self) -> StopReason {
@@ -222,6 +238,7 @@ impl Sequencer {
                 self.hashes.push(seq, hash);
                 self.facts.note_durable(seq);
                 self.deliver();
+                self.tell_tip();
             }
             Woken::Written(Some(Written::Stop(reason))) => return Some(reason),
             // the writer's task was killed with its node
@@ -229,6 +246,13 @@ impl Sequencer {
             Woken::Lease => {
                 let standing = self.lease.standing.borrow_and_update().clone();
                 if let Standing::Lost { by } = standing {
+                    if by < self.term {
+                        let seen = format!(
+                            "the lease is of term {by}, below this leader's {}",
+                            self.term
+                        );
+                        return Some(StopReason::LostRows { seen });
+                    }
                     return Some(StopReason::Deposed { by: Some(by) });
                 }
                 self.resolve_doubt();
@@ -253,40 +277,6 @@ impl Sequencer {
             Woken::Request(Some(request)) => self.burst(request),
         }
         self.ending.take()
-    }
-
-    /// A leader that held the lease after somebody was shown a row of a later term has lost that row.
-    fn resolve_doubt(&mut self) {
-        let Some((since, seen)) = &self.doubt else {
-            return;
-        };
-        if self.lease.was_renewed_after(*since) {
-            let seen = seen.clone();
-            self.ending = Some(StopReason::LostRows { seen });
-        } else {
-            self.lease.want();
-        }
-    }
-
-    /// Compares what a caller remembers with the journal. An error ends this leader, now or as soon as
-    /// it is known that no other one took over.
-    fn judge(&mut self, seen: Option<&JournalMark>) -> Result<(), MetadataError> {
-        let Some(mark) = seen else { return Ok(()) };
-        let verdict = self.hashes.judge(self.state.incarnation(), mark);
-        let Verdict::Missing { seen } = verdict else {
-            return Ok(());
-        };
-        if mark.term > self.term {
-            let now = self.now();
-            self.doubt.get_or_insert((now, seen));
-            self.lease.want();
-            return Err(MetadataError::Unavailable {
-                reason: format!("another leader may have taken over with term {}", mark.term),
-                may_have_happened: false,
-            });
-        }
-        self.ending = Some(StopReason::LostRows { seen: seen.clone() });
-        Err(MetadataError::LostRows { reason: seen })
     }
 
     /// Handles `first` and what waits behind it.
@@ -494,7 +484,7 @@ impl Sequencer {
         let progress = Progress {
             closed: whole.then_some(self.closed),
             shown: self.shown_seq(),
-            durable: self.hashes.tail(),
+            durable: (self.hashes.tail(), self.hashes.tail_hash()),
         };
         let now = self.now();
         self.pager.step(now, &mut self.state, progress);

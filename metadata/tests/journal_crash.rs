@@ -68,7 +68,7 @@ async fn child_that_appends() {
             let through = JournalSeq(row.seq.0 - 32);
             assert!(
                 journal
-                    .put_pages(term, vec![page], vec![], through)
+                    .put_pages(term, (row.seq, row.hash), vec![page], vec![], through)
                     .await
                     .unwrap()
             );

@@ -173,11 +173,11 @@ async fn a_commit_whose_connection_is_lost_is_in_doubt() {
     for (cut, text) in [(Cut::CommitReply, "one"), (Cut::CommitRequest, "two")] {
         proxy.cut(cut);
         let lost = journal
-            .put_pages(row.term, pages(text), vec![], row.seq)
+            .put_pages(row.term, (row.seq, row.hash), pages(text), vec![], row.seq)
             .await;
         assert!(is_in_doubt(&lost) && proxy.was_cut(), "{cut:?}: {lost:?}");
         let again = journal
-            .put_pages(row.term, pages(text), vec![], row.seq)
+            .put_pages(row.term, (row.seq, row.hash), pages(text), vec![], row.seq)
             .await;
         assert!(again.unwrap());
         assert_eq!(journal.load().await.unwrap().pages, pages(text));
@@ -366,7 +366,10 @@ async fn a_truncation_gives_way_to_a_reader_and_comes_later() {
     let mut last = first_row(&journal).await;
     let counts =
         || storage.sql("SELECT (SELECT count(*) FROM journal_a), (SELECT count(*) FROM journal_b)");
-    let put = |last: &Row| journal.put_pages(last.term, vec![], vec![], last.seq);
+    let put = |last: &Row| {
+        let newest = (last.seq, last.hash);
+        journal.put_pages(last.term, newest, vec![], vec![], last.seq)
+    };
 
     append_many(&journal, &mut last, 7).await;
     assert!(put(&last).await.unwrap(), "the first table is full");

@@ -15,6 +15,7 @@ pub mod port;
 pub mod remote;
 pub mod retry;
 pub mod runtime;
+pub mod witness;
 
 pub use location::open;
 pub use port::{

@@ -180,6 +180,12 @@ impl View {
         self.snapshot.read().watermarks(partition)
     }
 
+    /// The highest watermarks that anybody was shown through this agent, in order of partitions.
+    #[must_use]
+    pub fn high_watermarks(&self) -> Vec<(PartitionId, Offset)> {
+        self.snapshot.read().high_watermarks()
+    }
+
     /// Whether a watermark of the partition fell, which only a bug can make happen: its reads stop
     /// until the leader has sent its whole state again.
     #[must_use]

@@ -6,7 +6,9 @@ use std::{
 };
 
 use aquifer_format::{
-    ids::{Incarnation, Offset, PartitionId, TopicId, UploadEpoch, WriterSlot},
+    ids::{
+        Incarnation, Offset, PartitionId, PartitionIndex, TopicId, UploadEpoch, WriterSlot,
+    },
     map::FixedMap,
 };
 use aquifer_metadata_api::{
@@ -136,6 +138,20 @@ impl Snapshot {
     pub(super) fn watermarks(&self, partition: PartitionId) -> Option<Watermarks> {
         let slot = self.slot(partition)?;
         (!self.is_fenced(partition)).then_some(slot.known)
+    }
+
+    /// Of every partition, fenced or not.
+    pub(super) fn high_watermarks(&self) -> Vec<(PartitionId, Offset)> {
+        let mut marks = Vec::new();
+        for (id, entry) in &self.by_id {
+            for (index, slot) in (0..).zip(&entry.partitions) {
+                let partition = PartitionId::new(*id, PartitionIndex(index));
+                marks.push((partition, slot.known.high_watermark));
+            }
+        }
+        // The map's order is not the same for the same content reached in two ways.
+        marks.sort_unstable();
+        marks
     }
 
     pub(super) fn is_fenced(&self, partition: PartitionId) -> bool {

@@ -33,6 +33,9 @@ type Opened = (mpsc::Receiver<InterestChange>, mpsc::Sender<Frame>);
 struct Scripted {
     opened: mpsc::UnboundedSender<Opened>,
     position: Mutex<(LeaderTerm, JournalSeq)>,
+    /// What the last watch was opened with.
+    seen: Mutex<Option<JournalMark>>,
+    lost_rows: Mutex<bool>,
 }
 
 fn unavailable() -> MetadataError {
@@ -77,8 +80,13 @@ impl Metadata for Scripted {
     async fn watch(
         &self,
         _: SessionId,
-        _: Option<JournalMark>,
+        seen: Option<JournalMark>,
     ) -> Result<WatchChannel, MetadataError> {
+        *self.seen.lock() = seen;
+        if *self.lost_rows.lock() {
+            let reason = "told so".to_owned();
+            return Err(MetadataError::LostRows { reason });
+        }
         // Room for some minutes of the agent saying that it lives.
         let (interests, told) = mpsc::channel(256);
         let (say, frames) = mpsc::channel(16);
@@ -93,6 +101,7 @@ impl Metadata for Scripted {
 
 struct Script {
     view: Arc<View>,
+    session: Arc<AgentSession>,
     ports: Ports,
     leader: Arc<Scripted>,
     opened: mpsc::UnboundedReceiver<Opened>,
@@ -108,6 +117,8 @@ impl Script {
         let leader = Arc::new(Scripted {
             opened: sender,
             position: Mutex::new((LeaderTerm(1), JournalSeq(1))),
+            seen: Mutex::default(),
+            lost_rows: Mutex::default(),
         });
         let request = RegisterRequest {
             previous_slot: None,
@@ -118,10 +129,12 @@ impl Script {
         let session = AgentSession::register(Arc::clone(&seam), ports.clone(), request)
             .await
             .unwrap();
-        let view = View::start(seam, session, ports.clone(), ViewSettings::default());
+        let followed = Arc::clone(&session);
+        let view = View::start(seam, followed, ports.clone(), ViewSettings::default());
         let (told, say) = opened.recv().await.unwrap();
         Self {
             view,
+            session,
             ports,
             leader,
             opened,
@@ -519,4 +532,35 @@ async fn an_incomplete_list_of_agents_adds_and_a_complete_one_replaces() {
             .await;
         assert_eq!(slots(&script), expected);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_seen_is_shown_when_the_watch_opens_again() {
+    let mut script = Script::new().await;
+    assert_eq!(*script.leader.seen.lock(), None);
+    for hash in [3, 4] {
+        script
+            .common(|frame| {
+                frame.reset = frame.seq == JournalSeq(1);
+                frame.hash = [hash; 32];
+            })
+            .await;
+    }
+    let newest = JournalMark {
+        incarnation: Incarnation(1),
+        term: LeaderTerm(1),
+        seq: JournalSeq(2),
+        hash: [4; 32],
+    };
+    assert_eq!(script.session.seen(), Some(newest));
+    // a leader that does not have it says so until the loss was accepted
+    let mut lost = script.session.lost_rows();
+    *script.leader.lost_rows.lock() = true;
+    script.say = mpsc::channel(1).0;
+    lost.wait_for(Option::is_some).await.unwrap();
+    assert_eq!(*script.leader.seen.lock(), Some(newest));
+    *script.leader.lost_rows.lock() = false;
+    lost.wait_for(Option::is_none).await.unwrap();
+    script.reopened().await;
+    assert_eq!(*script.leader.seen.lock(), Some(newest));
 }

@@ -56,6 +56,7 @@ macro_rules! journal_conformance {
             of_many_that_take_the_lease_one_gets_it
             pages_are_written_together
             pages_of_a_deposed_leader_are_not_written
+            pages_of_rows_that_are_lost_are_not_written
             pages_never_go_back
             a_load_is_consistent
             trimming_keeps_the_last_row_and_what_pages_do_not_cover
@@ -127,7 +128,13 @@ impl Leader {
 
     async fn put_pages(&self, pages: Vec<Page>, removed: Vec<PageKey>, through: u64) -> bool {
         self.journal
-            .put_pages(self.term, pages, removed, JournalSeq(through))
+            .put_pages(
+                self.term,
+                (self.seq, self.hash),
+                pages,
+                removed,
+                JournalSeq(through),
+            )
             .await
             .expect("pages are written or the leader is deposed")
     }
@@ -523,6 +530,29 @@ pub async fn pages_of_a_deposed_leader_are_not_written(storage: &dyn Storage) {
     assert_eq!(loaded.pages_through, JournalSeq(1));
     assert_eq!(read(&journal, 2, 10).await.len(), 3, "nothing was trimmed");
     assert!(new.put_pages(vec![page("a", 4, "new")], vec![], 4).await);
+}
+
+/// A database that went back under the same term: pages must not get ahead of its journal.
+pub async fn pages_of_rows_that_are_lost_are_not_written(storage: &dyn Storage) {
+    let journal = storage.open().await;
+    let mut leader = Leader::start(&journal, "a").await;
+    leader.append_many(3).await;
+    assert!(
+        leader
+            .put_pages(vec![page("a", 3, "kept")], vec![], 0)
+            .await
+    );
+    leader.append_many(2).await;
+    leader.journal = storage.lose_rows_after(JournalSeq(4)).await;
+    let removed = vec![PageKey(b"a".to_vec())];
+    assert!(
+        !leader
+            .put_pages(vec![page("b", 5, "ahead")], removed, 5)
+            .await
+    );
+    let loaded = load(&leader.journal).await;
+    assert_eq!(loaded.pages, [page("a", 3, "kept")]);
+    assert_eq!(loaded.pages_through, JournalSeq(0));
 }
 
 /// A late try of an earlier write undoes nothing.

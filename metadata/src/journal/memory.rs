@@ -17,7 +17,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
-    Appended, Journal, JournalError, Lease, LeaseOutcome, Loaded, Page, PageKey, Row,
+    Appended, Journal, JournalError, Lease, LeaseOutcome, Loaded, Page, PageKey, Row, RowAt,
     chain::{Seen, Standing, check_rows, standing},
 };
 
@@ -370,12 +370,15 @@ impl Journal for MemoryJournal {
     async fn put_pages(
         &self,
         term: LeaderTerm,
+        newest: RowAt,
         pages: Vec<Page>,
         removed: Vec<PageKey>,
         through: JournalSeq,
     ) -> Result<bool, JournalError> {
         self.run(Call::PutPages, |content, _| {
-            if content.fence != term {
+            let there = content.row(newest.0).map(|row| row.hash);
+            let lost = newest.0.0 > 0 && there != Some(newest.1);
+            if content.fence != term || lost {
                 return Ok(false);
             }
             for page in pages {

@@ -22,6 +22,9 @@ mod sqlstate;
 /// Hash of a row: SHA-256 over the predecessor's hash, term, seq and bytes.
 pub type RowHash = [u8; 32];
 
+/// A row's place: its seq and its hash.
+pub type RowAt = (JournalSeq, RowHash);
+
 /// What the first row names as its predecessor's hash.
 pub const NO_ROW: RowHash = [0; 32];
 
@@ -194,12 +197,15 @@ pub trait Journal: Send + Sync + Debug + 'static {
     async fn read(&self, from: JournalSeq, limit: usize) -> Result<Vec<Row>, JournalError>;
 
     /// Writes and removes pages, and notes that the pages together now reflect everything up to `through`;
-    /// all or nothing, and only while the fence is `term`. Rows up to `through` may then be trimmed
-    /// (the newest row never is). A page that is there with a higher seq stays, and the noted position
-    /// never goes back. `Ok(false)` = deposed.
+    /// all or nothing, and only while the fence is `term` and the row `newest` is there, which the
+    /// caller knows to be durable and none of the pages is newer than ((0, [`NO_ROW`]) = there is no
+    /// row). Rows up to `through` may then be trimmed (the newest row never is). A page that is there
+    /// with a higher seq stays, and the noted position never goes back. `Ok(false)` = deposed, or rows
+    /// were lost: pages must not get ahead of a journal that went back under the same term.
     async fn put_pages(
         &self,
         term: LeaderTerm,
+        newest: RowAt,
         pages: Vec<Page>,
         removed: Vec<PageKey>,
         through: JournalSeq,

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use sqlx::{Connection, PgConnection, Row as _, postgres::PgRow};
 
 use super::{
-    Appended, Journal, JournalError, Lease, LeaseOutcome, Loaded, Page, PageKey, Row,
+    Appended, Journal, JournalError, Lease, LeaseOutcome, Loaded, Page, PageKey, Row, RowAt,
     chain::{Seen, Standing, check_rows, from_signed, hash_from, standing, to_signed},
     schema,
     sqlstate::{Effect, failure},
@@ -52,6 +52,10 @@ pub struct PostgresSettings {
     /// write). Default 512 MiB: bounds what the journal takes on the server's disk to about twice that,
     /// beyond what the pages don't reflect yet.
     pub table_bytes: u64,
+    /// Whether a start creates the schema or brings it up to date. Default true. Where the service's role
+    /// may not create tables, an operator runs [`PostgresJournal::migrate`] with one that may, and the
+    /// service only checks.
+    pub migrate: bool,
 }
 
 impl std::fmt::Debug for PostgresSettings {
@@ -72,6 +76,7 @@ impl PostgresSettings {
             transfer_timeout: Duration::from_secs(300),
             table_rows: 1 << 16,
             table_bytes: 512 << 20,
+            migrate: true,
         }
     }
 }
@@ -91,7 +96,7 @@ pub struct PostgresJournal {
 }
 
 impl PostgresJournal {
-    /// Connects, checks the server and brings the schema up to date.
+    /// Connects, checks the server, and brings the schema up to date or checks it.
     ///
     /// # Errors
     /// `Unavailable` if the server can't be reached or is no primary; `Unusable` if it is set to lose
@@ -101,11 +106,9 @@ impl PostgresJournal {
         let connector = Connector::new(&settings, ports.clone())?;
         connector.check_pooler().await?;
         let mut connection = connector.connect().await?;
-        let migrated = schema::migrate(&mut connection, schema::POSTGRES, |e| {
-            failure(e, Effect::None)
-        });
+        let preparing = prepare_schema(&mut connection, settings.migrate);
         ports
-            .timeout(settings.transfer_timeout, migrated)
+            .timeout(settings.transfer_timeout, preparing)
             .await
             .unwrap_or_else(|| Err(no_answer(settings.transfer_timeout, Effect::None)))?;
         // An error while saying good-bye changes nothing.
@@ -120,6 +123,20 @@ impl PostgresJournal {
             reads: Line::default(),
             active: Mutex::new(Table::A),
         })
+    }
+
+    /// Creates the schema or brings it up to date, and returns its version. Doing it again changes
+    /// nothing; a service that runs goes on meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn migrate(settings: PostgresSettings, ports: Ports) -> Result<i64, JournalError> {
+        let settings = PostgresSettings {
+            migrate: true,
+            ..settings
+        };
+        Self::connect(settings, ports).await?;
+        Ok(schema::newest(schema::POSTGRES))
     }
 
     /// The server and its database, for people (no credentials).
@@ -178,6 +195,25 @@ impl PostgresJournal {
             None => Ok(()),
         }
     }
+}
+
+async fn prepare_schema(connection: &mut PgConnection, migrate: bool) -> Result<(), JournalError> {
+    let failed = |e: &sqlx::Error| failure(e, Effect::None);
+    if migrate {
+        return schema::migrate(connection, schema::POSTGRES, failed).await;
+    }
+    let there: bool = sqlx::query_scalar(sql::HAS_SCHEMA)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(|e| failed(&e))?;
+    let mut versions: Vec<i64> = Vec::new();
+    if there {
+        versions = sqlx::query_scalar(sql::SCHEMA_VERSIONS)
+            .fetch_all(connection)
+            .await
+            .map_err(|e| failed(&e))?;
+    }
+    schema::check(&versions, schema::POSTGRES)
 }
 
 fn no_answer(limit: Duration, effect: Effect) -> JournalError {
@@ -306,6 +342,7 @@ impl Journal for PostgresJournal {
     async fn put_pages(
         &self,
         term: LeaderTerm,
+        newest: RowAt,
         pages: Vec<Page>,
         removed: Vec<PageKey>,
         through: JournalSeq,
@@ -313,9 +350,15 @@ impl Journal for PostgresJournal {
         let mut line = self.transfers.checkout(&self.connector).await?;
         let limit = self.settings.transfer_timeout;
         let call = async {
-            pages::put(&mut line.connection, term, pages, &removed, through)
-                .await
-                .map_err(|e| failure(&e, Effect::Possible))
+            pages::put(
+                &mut line.connection,
+                (term, newest),
+                pages,
+                &removed,
+                through,
+            )
+            .await
+            .map_err(|e| failure(&e, Effect::Possible))
         };
         if !self.within(limit, Effect::Possible, call).await? {
             line.give_back();

@@ -29,6 +29,41 @@ pub(super) const SQLITE: &[Step] = &[Step {
     sql: include_str!("../../migrations/sqlite/0001_journal.sql"),
 }];
 
+/// The newest version that this program knows.
+pub(super) fn newest(steps: &[Step]) -> i64 {
+    steps.last().map_or(0, |step| step.version)
+}
+
+/// Whether a database that has had these versions can be used without a change.
+///
+/// # Errors
+/// `Unusable` if it has not all of `steps`, or more.
+pub(super) fn check(versions: &[i64], steps: &[Step]) -> Result<(), JournalError> {
+    let newest = newest(steps);
+    if let Some(newer) = versions.iter().find(|version| **version > newest) {
+        return Err(newer_version(*newer, newest));
+    }
+    if steps.iter().all(|step| versions.contains(&step.version)) {
+        return Ok(());
+    }
+    let there = match versions.last() {
+        Some(version) => format!("has schema version {version}, and this program needs {newest}"),
+        None => "has no schema yet".to_owned(),
+    };
+    Err(JournalError::Unusable {
+        reason: format!("the database {there}: run `aquifer metadata migrate` first"),
+    })
+}
+
+fn newer_version(version: i64, newest: i64) -> JournalError {
+    JournalError::Unusable {
+        reason: format!(
+            "the database has schema version {version}, and this program knows versions up to \
+             {newest}: run the newer program that wrote it"
+        ),
+    }
+}
+
 /// Brings the database of `connection` to the newest of `steps`.
 ///
 /// # Errors
@@ -48,17 +83,14 @@ pub(super) async fn migrate<C: Migrate>(
             false,
         )
     });
-    let newest = steps.last().map_or(0, |step| step.version);
+    let newest = newest(steps);
     let outcome = Migrator::with_migrations(migrations.collect())
         .run_direct(None, connection, false)
         .await;
     let unusable = |reason: String| Err(JournalError::Unusable { reason });
     match outcome {
         Ok(()) => Ok(()),
-        Err(MigrateError::VersionMissing(version)) => unusable(format!(
-            "the database has schema version {version}, and this program knows versions up to \
-             {newest}: run the newer program that wrote it"
-        )),
+        Err(MigrateError::VersionMissing(version)) => Err(newer_version(version, newest)),
         Err(MigrateError::VersionMismatch(version)) => unusable(format!(
             "the database's schema version {version} was made by another program, or by an \
              unreleased build: use another database"
@@ -69,5 +101,28 @@ pub(super) async fn migrate<C: Migrate>(
         Err(error) => unusable(format!(
             "the database's schema cannot be brought up to date: {error}"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_that_is_missing_or_newer_is_told_with_what_to_do() {
+        let steps = [1, 2].map(|version| Step {
+            version,
+            description: "",
+            sql: "",
+        });
+        assert!(check(&[1, 2], &steps).is_ok());
+        for (versions, says) in [
+            (vec![], "aquifer metadata migrate"),
+            (vec![1], "aquifer metadata migrate"),
+            (vec![1, 2, 3], "newer program"),
+        ] {
+            let error = check(&versions, &steps).unwrap_err().to_string();
+            assert!(error.contains(says), "{versions:?}: {error}");
+        }
     }
 }

@@ -26,7 +26,7 @@ use sqlx::{
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{
-    Appended, Journal, JournalError, Lease, LeaseOutcome, Loaded, Page, PageKey, Row,
+    Appended, Journal, JournalError, Lease, LeaseOutcome, Loaded, Page, PageKey, Row, RowAt,
     chain::{Seen, Standing, check_rows, from_signed, hash_from, standing, to_signed},
     schema,
 };
@@ -213,6 +213,7 @@ impl Writer {
     async fn put_pages(
         &mut self,
         term: LeaderTerm,
+        newest: RowAt,
         pages: &[Page],
         removed: &[PageKey],
         through: JournalSeq,
@@ -223,7 +224,13 @@ impl Writer {
             .bind(SHARD)
             .fetch_one(&mut *tx)
             .await?;
-        if fence != to_signed(term.0) {
+        let there: Option<Vec<u8>> = sqlx::query_scalar(sql::HASH_AT)
+            .bind(SHARD)
+            .bind(to_signed(newest.0.0))
+            .fetch_optional(&mut *tx)
+            .await?;
+        let lost = newest.0.0 > 0 && there.as_deref() != Some(newest.1.as_slice());
+        if fence != to_signed(term.0) || lost {
             tx.rollback().await?;
             return Ok(false);
         }
@@ -417,12 +424,16 @@ impl Journal for SqliteJournal {
     async fn put_pages(
         &self,
         term: LeaderTerm,
+        newest: RowAt,
         pages: Vec<Page>,
         removed: Vec<PageKey>,
         through: JournalSeq,
     ) -> Result<bool, JournalError> {
         let mut open = self.writer().await;
-        let written = open.get()?.put_pages(term, &pages, &removed, through).await;
+        let written = open
+            .get()?
+            .put_pages(term, newest, &pages, &removed, through)
+            .await;
         written.map_err(|e| failure(&e, Effect::Possible))
     }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     event::{Event, encode_row},
-    journal::{Appended, LeaseOutcome, NO_ROW, Page, PageKey},
+    journal::{Appended, LeaseOutcome, NO_ROW, Page, PageKey, RowAt},
     state::decide,
 };
 
@@ -47,6 +47,7 @@ impl Journal for Canned {
     async fn put_pages(
         &self,
         _: LeaderTerm,
+        _: RowAt,
         _: Vec<Page>,
         _: Vec<PageKey>,
         _: JournalSeq,

@@ -9,6 +9,7 @@ use aquifer_metadata_api::{
 
 use crate::event::Event;
 
+mod accept_loss;
 mod commit;
 mod create_topics;
 mod delete_topics;
@@ -22,6 +23,7 @@ mod register;
 mod tests;
 mod topic_name;
 
+pub use accept_loss::{Loss, accept_loss};
 pub use commit::commit;
 pub use create_topics::create_topics;
 pub use delete_topics::delete_topics;

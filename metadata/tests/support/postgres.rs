@@ -217,6 +217,27 @@ impl PostgresServer {
         self.launch();
     }
 
+    /// A copy of the data folder of a server that is not running.
+    ///
+    /// # Panics
+    /// If it cannot be copied.
+    #[must_use]
+    pub fn copy(&self) -> PathBuf {
+        let number = self.databases.fetch_add(1, Ordering::Relaxed);
+        let copy = self.folder.path().join(format!("copy-{number}"));
+        copy_folder(&self.data(), &copy);
+        copy
+    }
+
+    /// Puts a copy in the place of the data folder of a server that is not running.
+    ///
+    /// # Panics
+    /// If it cannot be copied.
+    pub fn put_back(&self, copy: &Path) {
+        fs::remove_dir_all(self.data()).expect("the folder is ours");
+        copy_folder(copy, &self.data());
+    }
+
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
@@ -321,6 +342,16 @@ pub struct Database {
     pub url: String,
     /// Its name.
     pub name: String,
+}
+
+/// Owners and rights included.
+fn copy_folder(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(
+        copied.expect("cp is there").success(),
+        "{} cannot be copied",
+        from.display()
+    );
 }
 
 /// The folder with the newest Postgres programs.

@@ -436,3 +436,38 @@ async fn one_call_locates_all_partitions_of_a_request() {
     assert_eq!(bed.locates(), 1);
     assert_eq!(bed.faults.counts().requests, 1, "one GET for one object");
 }
+
+#[tokio::test(start_paused = true)]
+async fn reads_inside_a_gap_of_the_log_get_what_follows_it() {
+    let bed = Bed::new().await;
+    let id = partition(bed.fake.create_topic("t", 1, &[]), 0);
+    bed.append_one(id, batch_of(10, 10)).await;
+    bed.fake.skip_offsets(id, 1_000_000);
+    bed.settle().await;
+    for inside in [10, 500, 1_000_009, 1_000_010] {
+        let answer = bed.fetch_at(id, inside).await;
+        assert_eq!((answer.error_code, ranges(&answer)), (0, vec![]));
+        assert_eq!(answer.high_watermark, 1_000_010);
+    }
+    // one that waits inside is woken by what follows
+    let waiting = request(&[(id, 500)]).with_max_wait_ms(60_000);
+    let began = bed.ports.clock.now();
+    let (response, _) = tokio::join!(bed.fetch(17, waiting), async {
+        bed.ports.sleep(Duration::from_secs(1)).await;
+        bed.append_one(id, batch_of(5, 10)).await
+    });
+    let after = (1_000_010, 1_000_014);
+    assert_eq!(ranges(&response.responses[0].partitions[0]), [after]);
+    let took = bed.ports.clock.now().since(began);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    for (from, want) in [
+        (0, vec![(0, 9), after]),
+        (9, vec![(0, 9), after]),
+        (10, vec![after]),
+        (500, vec![after]),
+        (1_000_012, vec![after]),
+    ] {
+        let answer = bed.fetch_at(id, from).await;
+        assert_eq!((answer.error_code, ranges(&answer)), (0, want), "{from}");
+    }
+}

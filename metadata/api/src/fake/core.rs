@@ -168,6 +168,13 @@ impl Core {
         }
     }
 
+    pub(super) fn skip_offsets(&mut self, partition: PartitionId, offsets: u32) {
+        if let Some(log) = self.logs.get_mut(&partition) {
+            log.end = log.end.plus(offsets);
+            self.changed_logs.insert(partition);
+        }
+    }
+
     pub(super) fn set_log_start(&mut self, partition: PartitionId, offset: Offset) {
         if let Some(log) = self.logs.get_mut(&partition) {
             log.log_start = log.log_start.max(offset.min(log.end));

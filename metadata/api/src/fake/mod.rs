@@ -112,6 +112,13 @@ impl Fake {
         core.publish();
     }
 
+    /// Leaves offsets out of a partition, as an accepted loss does.
+    pub fn skip_offsets(&self, partition: PartitionId, offsets: u32) {
+        let mut core = self.core();
+        core.skip_offsets(partition, offsets);
+        core.publish();
+    }
+
     /// Moves the upload epoch on.
     pub fn advance_upload_epoch(&self, by: u32) {
         let mut core = self.core();

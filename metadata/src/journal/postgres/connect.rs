@@ -149,7 +149,7 @@ impl Connector {
             .await
             .map_err(failed)?;
         held.rollback().await.map_err(failed)?;
-        if before != after || before == other {
+        if shares_servers(before, other, after) {
             return Err(JournalError::Unusable {
                 reason: format!(
                     "{} is a pooler that hands out connections per transaction: connect to the \
@@ -163,6 +163,13 @@ impl Connector {
         two.close().await.ok();
         Ok(())
     }
+}
+
+/// What the server processes behind two connections tell: `before` and `after` of the first, `other` of
+/// the second while it holds a transaction. A connection that changes its server, or two that share one,
+/// are a pooler's.
+fn shares_servers(before: i32, other: i32, after: i32) -> bool {
+    before != after || before == other
 }
 
 fn check_server(server: &PgRow) -> Result<(), JournalError> {
@@ -201,4 +208,21 @@ fn check_server(server: &PgRow) -> Result<(), JournalError> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_without_a_server_of_their_own_are_a_poolers() {
+        for (name, before, other, after, pooled) in [
+            ("two servers", 10, 11, 10, false),
+            ("one server for both", 10, 10, 10, true),
+            ("moved while the other held its own", 10, 10, 12, true),
+            ("moved to another one", 10, 11, 12, true),
+        ] {
+            assert_eq!(shares_servers(before, other, after), pooled, "{name}");
+        }
+    }
 }

@@ -13,17 +13,18 @@ use super::{
         chain::{from_signed, hash_from, to_signed},
         sqlstate::{Effect, failure, is_lock_timeout},
     },
-    JournalError, Loaded, Page, PageKey, SHARD, sql,
+    JournalError, Loaded, Page, PageKey, RowAt, SHARD, sql,
     tables::{Table, TableLimits, Tables, Upkeep},
 };
 
 /// Bytes of pages in one statement: bounds what client and server hold at a time.
 const STATEMENT_BYTES: usize = 8 << 20;
 
-/// Writes and removes pages while the fence is `term`. False = it is not, and nothing was written.
+/// Writes and removes pages while the fence is `term` and the row `newest` is there. False = it is not,
+/// and nothing was written.
 pub(super) async fn put(
     connection: &mut PgConnection,
-    term: LeaderTerm,
+    (term, newest): (LeaderTerm, RowAt),
     pages: Vec<Page>,
     removed: &[PageKey],
     through: JournalSeq,
@@ -47,6 +48,8 @@ pub(super) async fn put(
     let ours = sqlx::query(sql::CHECK_FENCE)
         .bind(SHARD)
         .bind(to_signed(term.0))
+        .bind(to_signed(newest.0.0))
+        .bind(newest.1.as_slice())
         .fetch_optional(&mut *tx)
         .await?;
     if ours.is_none() {

@@ -23,6 +23,13 @@ SELECT
     current_setting('synchronous_commit') AS synchronous_commit,
     current_setting('server_version_num')::INTEGER AS version";
 
+/// Whether migrations were ever run in this database.
+pub(super) const HAS_SCHEMA: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+
+/// The schema versions that the database has.
+pub(super) const SCHEMA_VERSIONS: &str =
+    "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
+
 /// The server process behind this connection.
 pub(super) const BACKEND: &str = "SELECT pg_backend_pid()";
 
@@ -156,9 +163,19 @@ pub(super) const REMOVE_PAGES: &str =
 pub(super) const CHECKPOINT: &str = "
 UPDATE checkpoints SET through_seq = GREATEST(through_seq, $2) WHERE shard = $1";
 
-/// Whether a term may write, and goes on to be able to until this transaction ends. Binds: shard, term.
-pub(super) const CHECK_FENCE: &str =
-    "SELECT 1 FROM fences WHERE shard = $1 AND term = $2 FOR SHARE";
+/// Whether a term may write, and goes on to be able to until this transaction ends, in a journal that has
+/// a certain row (seq 0 = any journal). Binds: shard, term, seq, hash.
+pub(super) const CHECK_FENCE: &str = "
+SELECT 1
+FROM fences
+WHERE shard = $1
+  AND term = $2
+  AND (
+      $3 = 0
+      OR EXISTS (SELECT FROM journal_a WHERE shard = $1 AND seq = $3 AND hash = $4)
+      OR EXISTS (SELECT FROM journal_b WHERE shard = $1 AND seq = $3 AND hash = $4)
+  )
+FOR SHARE OF fences";
 
 /// How long appends may be kept waiting by a truncation that waits for a reader.
 pub(super) const SHORT_LOCK: &str = "SET LOCAL lock_timeout = '100ms'";

@@ -41,6 +41,9 @@ pub(super) const FENCE: &str = "SELECT term FROM fences WHERE shard = ?1";
 pub(super) const RAISE_FENCE: &str =
     "UPDATE fences SET term = term + 1 WHERE shard = ?1 RETURNING term";
 
+/// The hash of a row. Binds: shard, seq.
+pub(super) const HASH_AT: &str = "SELECT hash FROM journal_rows WHERE shard = ?1 AND seq = ?2";
+
 /// Writes a page unless a newer one is there. Binds: shard, key, seq, bytes.
 pub(super) const PUT_PAGE: &str = "
 INSERT INTO pages (shard, key, seq, bytes)

@@ -162,7 +162,13 @@ async fn an_abandoned_call_leaves_a_journal_that_works() {
             seq: row.seq,
             bytes: Bytes::new(),
         }];
-        let put = journal.put_pages(lease.term, pages, vec![], JournalSeq(0));
+        let put = journal.put_pages(
+            lease.term,
+            (JournalSeq(0), NO_ROW),
+            pages,
+            vec![],
+            JournalSeq(0),
+        );
         storage.ports.timeout(limit, put).await;
         storage.ports.timeout(limit, journal.load()).await;
     }

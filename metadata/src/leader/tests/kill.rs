@@ -12,7 +12,7 @@ use super::{World, Writer, batch, locate, partition};
 use crate::{
     event::decode_row,
     journal::{
-        Appended, Journal, JournalError, LeaseOutcome, Loaded, Page, PageKey, Row,
+        Appended, Journal, JournalError, LeaseOutcome, Loaded, Page, PageKey, Row, RowAt,
         memory::MemoryJournal,
     },
     recovery::recover,
@@ -61,12 +61,15 @@ impl Journal for Recorder {
     async fn put_pages(
         &self,
         term: LeaderTerm,
+        newest: RowAt,
         pages: Vec<Page>,
         removed: Vec<PageKey>,
         through: JournalSeq,
     ) -> Result<bool, JournalError> {
         *self.page_writes.lock() += 1;
-        self.inner.put_pages(term, pages, removed, through).await
+        self.inner
+            .put_pages(term, newest, pages, removed, through)
+            .await
     }
 
     async fn load(&self) -> Result<Loaded, JournalError> {

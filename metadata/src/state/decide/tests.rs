@@ -4,4 +4,5 @@ mod administration;
 mod commits;
 mod holds;
 mod idempotence;
+mod loss;
 mod registration;

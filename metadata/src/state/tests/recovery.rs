@@ -52,6 +52,9 @@ enum Op {
         epochs: u32,
     },
     InitProducerId,
+    AcceptLoss {
+        gap: i64,
+    },
     EndRow,
     TakeDirty,
     EncodePages {
@@ -114,6 +117,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => any::<usize>().prop_map(|held| Op::Release { held }),
         1 => prop_oneof![3 => Just(1u32), 1 => Just(1_441u32)].prop_map(|epochs| Op::Advance { epochs }),
         1 => Just(Op::InitProducerId),
+        1 => (0i64..50).prop_map(|gap| Op::AcceptLoss { gap }),
         12 => Just(Op::EndRow),
         3 => Just(Op::TakeDirty),
         5 => (1usize..6).prop_map(|count| Op::EncodePages { count }),
@@ -223,6 +227,19 @@ impl Player {
                     &InitProducerIdRequest::default().with_transactional_id(None),
                 );
                 self.world.collect(decided.events);
+            }
+            Op::AcceptLoss { gap } => {
+                let loss = decide::Loss {
+                    incarnation: aquifer_format::ids::Incarnation(0),
+                    upload_epoch: aquifer_format::ids::UploadEpoch(0),
+                    high_watermarks: BTreeMap::new(),
+                    gap: *gap,
+                };
+                let seq = JournalSeq(self.world.rows.len() as u64 + 1);
+                let now = self.world.now;
+                let state = &mut self.world.state;
+                let events = decide::accept_loss(state, seq, &now, &loss);
+                self.world.note(events);
             }
             Op::EndRow => self.world.end_row(),
             Op::TakeDirty => {

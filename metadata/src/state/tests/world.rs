@@ -87,6 +87,11 @@ impl World {
         self.open.extend(events);
     }
 
+    /// Adds events that are applied already to the row that is open.
+    pub(crate) fn note(&mut self, events: Vec<Event>) {
+        self.open.extend(events);
+    }
+
     pub(crate) fn end_row(&mut self) {
         if !self.open.is_empty() {
             let bytes = encode_row(&self.open);
