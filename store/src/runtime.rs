@@ -3,14 +3,17 @@
 use std::{
     fmt::Debug,
     future::Future,
+    pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
 /// Milliseconds since 1970-01-01 UTC, as record timestamps have them.
 pub type UnixMillis = i64;
@@ -116,6 +119,29 @@ impl Ports {
 pub struct Tasks {
     tracker: tokio_util::task::TaskTracker,
     killed: tokio_util::sync::CancellationToken,
+    gate: Arc<Gate>,
+}
+
+/// What a paused node's tasks wait at.
+#[derive(Debug, Default)]
+struct Gate {
+    paused: AtomicBool,
+    waiting: Mutex<Vec<Waker>>,
+}
+
+impl Gate {
+    /// Whether a task must wait; it is woken when the node goes on.
+    fn holds(&self, context: &Context<'_>) -> bool {
+        if !self.paused.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut waiting = self.waiting.lock();
+        if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+            waiting.push(context.waker().clone());
+        }
+        // whoever opens the gate clears it first and then takes the list
+        self.paused.load(Ordering::Acquire)
+    }
 }
 
 impl Tasks {
@@ -135,13 +161,33 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let killed = self.killed.clone();
+        let gate = Arc::clone(&self.gate);
         tokio::spawn(self.tracker.track_future(async move {
+            let mut future = pin!(future);
+            let gated = std::future::poll_fn(|context| {
+                if gate.holds(context) {
+                    return Poll::Pending;
+                }
+                future.as_mut().poll(context)
+            });
             tokio::select! {
                 biased;
                 () = killed.cancelled() => {}
-                () = future => {}
+                () = gated => {}
             }
         }));
+    }
+
+    /// Stops every task of the node where it is, as SIGSTOP does. Time goes on.
+    pub fn pause(&self) {
+        self.gate.paused.store(true, Ordering::Release);
+    }
+
+    /// Lets the tasks go on, as SIGCONT does: they find that time has passed.
+    pub fn resume(&self) {
+        self.gate.paused.store(false, Ordering::Release);
+        let waiting = std::mem::take(&mut *self.gate.waiting.lock());
+        waiting.into_iter().for_each(Waker::wake);
     }
 
     /// Ends every task of the node at its current await point, as a crash would.
@@ -356,5 +402,29 @@ mod tests {
         one.tasks.wait().await;
         assert_eq!(receiver.recv().await, Some("two"));
         assert_eq!(receiver.recv().await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_node_stands_still_and_then_finds_that_time_has_passed() {
+        let one = Ports::simulated(1, 0);
+        let two = one.another_node();
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        for (ports, name) in [(&one, "one"), (&two, "two")] {
+            let (clock, sender) = (Arc::clone(&ports.clock), sender.clone());
+            ports.tasks.spawn(async move {
+                clock.sleep_until(Monotonic(Duration::from_secs(1))).await;
+                let _ = sender.send((name, clock.now()));
+            });
+        }
+        one.tasks.pause();
+        two.sleep(Duration::from_secs(5)).await;
+        let at = |seconds| Monotonic(Duration::from_secs(seconds));
+        assert_eq!(receiver.try_recv(), Ok(("two", at(1))));
+        assert!(receiver.try_recv().is_err());
+        one.tasks.resume();
+        assert_eq!(receiver.recv().await, Some(("one", at(5))));
+        one.tasks.pause();
+        one.tasks.kill();
+        one.tasks.wait().await;
     }
 }

@@ -1,5 +1,5 @@
-//! What goes wrong in a simulation: agents and the leader die at any moment, the bucket and the journal
-//! fail in every way that their fakes know.
+//! What goes wrong in a simulation: agents and members die, stand still or are cut off at any moment, the
+//! bucket and the journal fail in every way that their fakes know.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,44 +12,87 @@ use super::world::World;
 pub(super) async fn run(world: Arc<World>) {
     while !world.is_calm() {
         world.pause(100 + world.random(1_500)).await;
-        match world.random(8) {
-            0 | 1 => {
-                let agent = usize::try_from(world.random(100)).expect("small") % world.plan.agents;
+        let agent = pick(&world, world.plan.agents);
+        let member = pick(&world, world.plan.members);
+        match world.random(14) {
+            0 => {
                 world.trace(format!("chaos: agent {agent} dies"));
                 world.kill_agent(agent);
                 world.pause(world.random(2_000)).await;
                 world.start_agent(agent).await;
             }
-            2 => {
-                world.trace("chaos: the leader dies".to_owned());
-                world.kill_leader();
-                world.pause(world.random(1_000)).await;
-                world.start_leader().await;
+            1 | 2 => {
+                world.trace(format!("chaos: member {member} dies"));
+                world.kill_member(member);
+                world.pause(world.random(5_000)).await;
+                world.start_member(member);
             }
-            3 | 4 => {
+            3 => {
+                world.trace(format!("chaos: member {member} is stopped"));
+                world.stop_member(member).await;
+                world.pause(world.random(1_000)).await;
+                world.start_member(member);
+            }
+            4 => stand_still(&world, format!("agent {agent}"), world.agent(agent)).await,
+            5 | 6 => stand_still(&world, format!("member {member}"), world.member(member)).await,
+            7 => {
+                world.trace(format!("chaos: agent {agent} is cut off"));
+                world.network.cut(agent, true);
+                world.pause(world.random(6_000)).await;
+                world.network.cut(agent, false);
+            }
+            8 => world.network.reset(agent),
+            9 | 10 => {
                 let plan = bad_bucket(&world);
                 world.trace(format!("chaos: the bucket: {plan:?}"));
                 world.faults.set(plan);
             }
-            5 => world.faults.set(slow_bucket()),
-            6 => {
-                let fault = [
-                    Fault::InDoubtAfterEffect,
-                    Fault::InDoubtBeforeEffect,
-                    Fault::Unavailable,
-                ];
-                let fault = fault[usize::try_from(world.random(3)).expect("small")];
-                world.trace(format!("chaos: an append: {fault:?}"));
-                world.journal.switches().fail_next(Call::Append, fault);
-            }
+            11 => world.faults.set(slow_bucket()),
+            12 => bad_journal(&world).await,
             _ => {
-                world
-                    .journal
-                    .switches()
-                    .set_latency(Duration::from_millis(world.random(30)));
+                let latency = Duration::from_millis(world.random(30));
+                world.journal.switches().set_latency(latency);
             }
         }
     }
+}
+
+fn pick(world: &World, of: usize) -> usize {
+    usize::try_from(world.random(100)).expect("small") % of
+}
+
+/// A node is stopped and continued, as by SIGSTOP and SIGCONT.
+async fn stand_still(world: &World, who: String, tasks: Option<aquifer_store::Tasks>) {
+    let Some(tasks) = tasks else {
+        return;
+    };
+    let milliseconds = 200 + world.random(7_000);
+    world.trace(format!("chaos: {who} stands still for {milliseconds} ms"));
+    tasks.pause();
+    world.pause(milliseconds).await;
+    tasks.resume();
+}
+
+async fn bad_journal(world: &World) {
+    let switches = world.journal.switches();
+    if world.random(3) == 0 {
+        let milliseconds = world.random(5_000);
+        world.trace(format!("chaos: no journal for {milliseconds} ms"));
+        switches.set_unavailable(true);
+        world.pause(milliseconds).await;
+        switches.set_unavailable(false);
+        return;
+    }
+    let faults = [
+        Fault::InDoubtAfterEffect,
+        Fault::InDoubtBeforeEffect,
+        Fault::Unavailable,
+        Fault::Hang,
+    ];
+    let calls = [Call::Append, Call::Append, Call::Lease, Call::PutPages];
+    let (fault, call) = (faults[pick(world, 4)], calls[pick(world, 4)]);
+    world.trace(format!("chaos: the journal: {call:?} {fault:?}"));
+    switches.fail_next(call, fault);
 }
 
 /// The bucket's usual latency.
@@ -84,6 +127,14 @@ fn bad_bucket(world: &World) -> FaultPlan {
         truncated: chance(10),
         bit_flip: chance(10),
         outage: world.random(10) == 0,
+        put_latency: if world.random(5) == 0 {
+            Latency::LogNormal {
+                p50: Duration::from_millis(60),
+                p99: Duration::from_secs(3),
+            }
+        } else {
+            slow_bucket().put_latency
+        },
         ..slow_bucket()
     }
 }

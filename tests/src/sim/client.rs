@@ -200,9 +200,14 @@ pub(super) async fn produce(world: Arc<World>, id: u64) {
                 0 => {
                     let batch = unacked.pop_front().expect("one was sent");
                     sent -= 1;
-                    let mut history = world.history();
-                    for (value, offset) in batch.values.into_iter().zip(offset..) {
-                        history.acked.push((partition, offset, value));
+                    {
+                        let mut history = world.history();
+                        for (value, offset) in batch.values.into_iter().zip(offset..) {
+                            history.acked.push((partition, offset, value));
+                        }
+                    }
+                    if world.random(8) == 0 {
+                        look(&world, partition, offset).await;
                     }
                 }
                 // Fatal for an idempotent producer whose earlier batches were all acknowledged.
@@ -223,7 +228,15 @@ pub(super) async fn produce(world: Arc<World>, id: u64) {
         drop(link);
         world.pause(50 + world.random(100)).await;
     }
+    world.note_produced();
     world.trace(format!("producer {id}: done"));
+}
+
+/// Reads what was just acknowledged through whatever agent; it is never out of range.
+async fn look(world: &World, partition: i32, offset: i64) {
+    let mut link = world.connect().await;
+    let mut next = offset;
+    fetch_once(world, &mut link, partition, &mut next).await;
 }
 
 /// Follows a partition from its beginning until the world has calmed down and its end is reached.

@@ -1,11 +1,12 @@
-//! A whole cluster in one seeded, single-threaded simulation: agents, the metadata leader, the journal
-//! and the bucket of the project, clients of the test's own, faults at the ports, virtual time. The same
-//! seed gives the same trace.
+//! A whole cluster in one seeded, single-threaded simulation: agents, members of the metadata service, the
+//! journal and the bucket of the project, clients of the test's own, faults at the ports, virtual time. The
+//! same seed gives the same trace.
 
 mod chaos;
 mod checker;
 mod client;
-mod router;
+mod member;
+mod network;
 mod world;
 
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub struct Plan {
     pub seed: u64,
     /// Agents.
     pub agents: usize,
+    /// Members of the metadata service: one leads.
+    pub members: usize,
     /// Partitions of the topic.
     pub partitions: i32,
     /// Producers; producer i writes to partition i mod `partitions`.
@@ -34,10 +37,11 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         Self {
             seed,
-            agents: 2,
-            partitions: 3,
-            producers: 4,
-            batches: 60,
+            agents: if seed % 4 == 0 { 2 } else { 3 },
+            members: 2,
+            partitions: 2,
+            producers: 3,
+            batches: 25,
         }
     }
 }
@@ -49,9 +53,9 @@ pub struct Outcome {
     pub trace: Vec<String>,
     /// Broken promises; empty if all is well.
     pub violations: Vec<String>,
-    /// Acknowledged batches.
+    /// Acknowledged records.
     pub acked: usize,
-    /// Kills of agents and of the leader.
+    /// Kills of agents and members.
     pub kills: u64,
 }
 
@@ -75,13 +79,14 @@ pub fn run(plan: Plan) -> Outcome {
             .map(|partition| world.task(client::tail(Arc::clone(&world), partition)))
             .collect();
         let chaos = world.task(chaos::run(Arc::clone(&world)));
-        for producer in producers {
-            world.finished(producer, "a producer").await;
-        }
+        world.trouble().await;
         world.calm_down();
         world.finished(chaos, "the chaos").await;
         // Its last deed may have come after the first call.
         world.calm_down();
+        for producer in producers {
+            world.finished(producer, "a producer").await;
+        }
         for reader in readers {
             world.finished(reader, "a reader").await;
         }

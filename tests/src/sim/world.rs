@@ -11,8 +11,8 @@ use std::{
 };
 
 use aquifer_agent::{broker::Broker, produce::settings::Compute, settings::AgentSettings};
-use aquifer_metadata::{Leader, LeaderSettings, journal::memory::MemoryJournal};
-use aquifer_metadata_api::{Metadata, register::AgentAddress};
+use aquifer_metadata::journal::memory::MemoryJournal;
+use aquifer_metadata_api::register::AgentAddress;
 use aquifer_store::{
     ObjectStore, Ports, Tasks,
     faults::{Faults, FaultyStore},
@@ -22,13 +22,18 @@ use aquifer_store::{
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
-use super::{Outcome, Plan, chaos, checker::History, client, client::Link, router::Router};
+use super::{
+    Outcome, Plan, chaos, checker::History, client, client::Link, member::Member, network::Network,
+};
 
 /// The topic of all simulations.
 pub(super) const TOPIC: &str = "simulated";
 
-/// Virtual time after which a run that has not ended is called stuck.
-const STUCK: Duration = Duration::from_secs(1_800);
+/// Virtual time after which a client that has not ended is called stuck: once it is calm, a stock client
+/// needs two of its own time-outs of 30 s at most.
+const STUCK: Duration = Duration::from_secs(120);
+/// Virtual time that trouble lasts at most.
+const TROUBLE: Duration = Duration::from_secs(240);
 
 struct Agent {
     tasks: Tasks,
@@ -42,14 +47,15 @@ pub(super) struct World {
     pub(super) ports: Ports,
     pub(super) faults: Faults,
     pub(super) journal: Arc<MemoryJournal>,
-    bucket: Arc<dyn ObjectStore>,
-    router: Arc<Router>,
-    leader: Mutex<Option<Tasks>>,
+    pub(super) bucket: Arc<dyn ObjectStore>,
+    pub(super) network: Arc<Network>,
+    members: Mutex<Vec<Option<Member>>>,
     agents: Mutex<Vec<Option<Agent>>>,
     history: Mutex<History>,
     trace: Mutex<Vec<String>>,
     calm: AtomicBool,
     kills: AtomicU64,
+    produced: AtomicU64,
 }
 
 impl World {
@@ -64,16 +70,17 @@ impl World {
             faults,
             journal: Arc::new(MemoryJournal::new(Arc::clone(&ports.clock))),
             bucket,
-            router: Arc::default(),
-            leader: Mutex::default(),
+            network: Arc::new(Network::new(ports.tasks.clone(), plan.agents)),
+            members: Mutex::new((0..plan.members).map(|_| None).collect()),
             agents: Mutex::new((0..plan.agents).map(|_| None).collect()),
             history: Mutex::default(),
             trace: Mutex::default(),
             calm: AtomicBool::new(false),
             kills: AtomicU64::new(0),
+            produced: AtomicU64::new(0),
             ports,
         });
-        world.start_leader().await;
+        (0..plan.members).for_each(|member| world.start_member(member));
         for agent in 0..plan.agents {
             world.start_agent(agent).await;
         }
@@ -81,21 +88,41 @@ impl World {
         world
     }
 
-    pub(super) async fn start_leader(&self) {
-        let ports = self.ports.another_node();
-        *self.leader.lock() = Some(ports.tasks.clone());
-        let journal = self.journal.with_clock(Arc::clone(&ports.clock));
-        let leader = Leader::start(Arc::new(journal), ports, LeaderSettings::default()).await;
-        let leader = leader.expect("a leader starts");
-        self.router.set(Some(leader.metadata()));
+    pub(super) fn start_member(self: &Arc<Self>, index: usize) {
+        self.members.lock()[index] = Some(Member::start(self, index));
     }
 
-    pub(super) fn kill_leader(&self) {
+    pub(super) fn kill_member(&self, index: usize) {
         self.kills.fetch_add(1, Ordering::Relaxed);
-        self.router.set(None);
-        if let Some(tasks) = self.leader.lock().take() {
-            tasks.kill();
+        if let Some(member) = self.members.lock()[index].take() {
+            member.tasks.kill();
         }
+        self.network.gone(index);
+    }
+
+    /// Stops a member as SIGTERM does.
+    pub(super) async fn stop_member(&self, index: usize) {
+        let stopping = self.members.lock()[index]
+            .as_ref()
+            .map(|member| Arc::clone(&member.process));
+        if let Some(member) = stopping {
+            // a member that cannot stop in time is killed
+            let patience = Duration::from_secs(4);
+            self.ports.timeout(patience, member.stop()).await;
+        }
+        self.kill_member(index);
+    }
+
+    /// The tasks of a member that is there.
+    pub(super) fn member(&self, index: usize) -> Option<Tasks> {
+        let members = self.members.lock();
+        members[index].as_ref().map(|member| member.tasks.clone())
+    }
+
+    /// The tasks of an agent that is there.
+    pub(super) fn agent(&self, index: usize) -> Option<Tasks> {
+        let agents = self.agents.lock();
+        agents[index].as_ref().map(|agent| agent.tasks.clone())
     }
 
     pub(super) async fn start_agent(&self, index: usize) {
@@ -110,11 +137,11 @@ impl World {
             host: "127.0.0.1".to_owned(),
             port: 9092 + u16::try_from(index).expect("few agents"),
             node_ids: 1,
-            zone: String::new(),
+            zone: ["a", "b", "c"][index % 3].to_owned(),
             peer: String::new(),
         });
         settings.produce.compute = Compute::Inline;
-        let metadata = Arc::clone(&self.router) as Arc<dyn Metadata>;
+        let metadata = self.network.of_agent(index);
         let broker = Broker::start(settings, ports, metadata, Arc::new(store), None).await;
         let broker = broker.expect("an agent starts");
         self.agents.lock()[index] = Some(Agent { tasks, broker });
@@ -125,6 +152,7 @@ impl World {
         if let Some(agent) = self.agents.lock()[index].take() {
             agent.tasks.kill();
         }
+        self.network.reset(index);
     }
 
     /// A connection to a random live agent; waits for one.
@@ -187,6 +215,22 @@ impl World {
         self.calm.store(true, Ordering::Relaxed);
         self.faults.set(chaos::slow_bucket());
         self.journal.switches().set_latency(Duration::ZERO);
+        self.journal.switches().set_unavailable(false);
+    }
+
+    /// Waits until trouble has lasted long enough, or no producer is left to suffer from it.
+    pub(super) async fn trouble(&self) {
+        let until = self.ports.clock.now().plus(TROUBLE);
+        while self.produced.load(Ordering::Relaxed) < self.plan.producers
+            && self.ports.clock.now() < until
+        {
+            self.pause(250).await;
+        }
+    }
+
+    /// A producer has all its acknowledgements.
+    pub(super) fn note_produced(&self) {
+        self.produced.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn is_calm(&self) -> bool {
@@ -217,7 +261,9 @@ impl World {
     /// Ends everything.
     pub(super) fn stop(&self) {
         self.ports.tasks.kill();
-        self.kill_leader();
+        for member in 0..self.plan.members {
+            self.kill_member(member);
+        }
         for agent in 0..self.plan.agents {
             self.kill_agent(agent);
         }
