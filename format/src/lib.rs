@@ -17,5 +17,6 @@ pub mod object;
 pub mod record;
 #[cfg(test)]
 mod samples;
+pub mod sealed;
 mod varint;
 pub mod witness;

@@ -1,7 +1,7 @@
 //! Small objects in the bucket that say how far the metadata journal surely was: the *tip*, written by
 //! its leaders, and *witnesses*, written by whoever remembers more than the journal has.
 //!
-//! Both are versioned JSON, so that people can read them. They are created and never changed; their keys
+//! Both are versioned JSON with a checksum behind it, so that people can read them and damage shows. They are created and never changed; their keys
 //! sort by incarnation, term and row ([`crate::key`]).
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use crate::{
         TopicId, UploadEpoch,
     },
     mark::JournalMark,
+    sealed,
 };
 
 /// The version of both objects that this release writes, and the newest one that it reads.
@@ -102,7 +103,8 @@ impl Witness {
                 })
                 .collect(),
         };
-        serde_json::to_vec(&body).expect("numbers, strings and lists can be written as JSON")
+        let text = serde_json::to_vec(&body);
+        sealed::seal(text.expect("numbers, strings and lists can be written as JSON"))
     }
 
     /// Reads what [`Self::encode`] writes.
@@ -116,6 +118,7 @@ impl Witness {
         let bad = |what: &str| WitnessError::Malformed {
             reason: what.to_owned(),
         };
+        let bytes = sealed::open(bytes).map_err(|damaged| bad(&damaged.to_string()))?;
         let Version { version } = serde_json::from_slice(bytes).map_err(malformed)?;
         if version > WITNESS_VERSION {
             return Err(WitnessError::NewerVersion { found: version });
@@ -186,8 +189,9 @@ mod tests {
     #[test]
     fn witnesses_stay_as_they_were_shipped() {
         let text = String::from_utf8(witness().encode()).unwrap();
-        assert_eq!(text, GOLDEN, "objects in buckets would no longer be read");
-        assert_eq!(Witness::decode(GOLDEN.as_bytes()), Ok(witness()));
+        let shipped = format!("{GOLDEN}\ncrc32c:e5e37abb\n");
+        assert_eq!(text, shipped, "objects in buckets would no longer be read");
+        assert_eq!(Witness::decode(shipped.as_bytes()), Ok(witness()));
         let tip = Witness {
             high_watermarks: Vec::new(),
             ..witness()
@@ -216,7 +220,8 @@ mod tests {
             ("}", "", "damaged"),
         ] {
             let bytes = GOLDEN.replacen(from, to, 1);
-            let error = Witness::decode(bytes.as_bytes()).unwrap_err().to_string();
+            let sealed = sealed::seal(bytes.clone().into_bytes());
+            let error = Witness::decode(&sealed).unwrap_err().to_string();
             assert!(error.contains(says), "{bytes}: {error}");
         }
     }

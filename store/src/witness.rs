@@ -11,6 +11,8 @@ use crate::port::{GetError, ListError, ObjectStore, PutError, PutMode};
 
 /// Objects that one listing call asks for.
 const LIST_LIMIT: usize = 1_000;
+/// How often an object is read until it is called damaged in the bucket itself.
+const READS_MAX: u32 = 10;
 
 /// Why a tip or witness is not known to be in the bucket.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +62,7 @@ pub async fn put_tip(store: &dyn ObjectStore, tip: &Witness) -> Result<String, W
         // ours, whose answer was lost, or that of a process that shares our term: then one of us is
         // on a copy of the journal
         Err(PutError::Exists { .. }) => {
-            let there = Witness::decode(&store.get(&key).await?);
+            let there = get(store, &key).await?;
             if there.is_ok_and(|there| there.mark == tip.mark) {
                 Ok(key)
             } else {
@@ -116,6 +118,21 @@ pub async fn witnesses(
     read(store, &witnesses_prefix(cluster), which).await
 }
 
+/// Reads one. What came damaged is read again: it may have been damaged on its way only.
+async fn get(
+    store: &dyn ObjectStore,
+    key: &str,
+) -> Result<Result<Witness, WitnessError>, GetError> {
+    let mut read = Witness::decode(&store.get(key).await?);
+    for _ in 1..READS_MAX {
+        if !matches!(read, Err(WitnessError::Malformed { .. })) {
+            break;
+        }
+        read = Witness::decode(&store.get(key).await?);
+    }
+    Ok(read)
+}
+
 async fn read(
     store: &dyn ObjectStore,
     prefix: &str,
@@ -143,14 +160,14 @@ async fn read(
         if which == Which::Newest && Some(incarnation) != newest {
             continue;
         }
-        let bytes = match store.get(&key).await {
-            Ok(bytes) => bytes,
+        let read = match get(store, &key).await {
+            Ok(read) => read,
             // an older tip, deleted by the leader that wrote the next one (which a listing that began
             // later shows)
             Err(GetError::NotFound { .. }) => continue,
             Err(error) => return Err(error.into()),
         };
-        match Witness::decode(&bytes) {
+        match read {
             Ok(witness) => found.push((key, witness)),
             Err(error) => return Err(ReadWitnessError::Unusable { key, error }),
         }

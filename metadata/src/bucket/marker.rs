@@ -1,11 +1,12 @@
 //! The object that says whose bucket it is.
 //!
 //! A service whose metadata names another cluster, or none, must not write into a marked bucket: it would
-//! mix two clusters, or hide the loss of a database.
+//! mix two clusters, or hide the loss of a database. It is JSON with a checksum behind it.
 
 use aquifer_format::{
     ids::{ClusterId, Incarnation},
     key::{marker_key, parse_cluster_id},
+    sealed,
 };
 use aquifer_store::{GetError, ObjectStore, PutError, PutMode};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,8 @@ use super::BucketError;
 
 /// Version of the marker's form.
 const VERSION: u32 = 1;
+/// How often it is read until it is called damaged in the bucket itself, and not on its way.
+const READS_MAX: u32 = 10;
 
 /// What the marker says, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,13 +41,21 @@ impl Marker {
     /// # Errors
     /// The bucket cannot be read, or the marker is not one that this release wrote.
     pub async fn read(store: &dyn ObjectStore) -> Result<Option<Self>, BucketError> {
-        let bytes = match store.get(marker_key()).await {
-            Ok(bytes) => bytes,
-            Err(GetError::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
+        let mut body = None;
+        for _ in 0..READS_MAX {
+            let bytes = match store.get(marker_key()).await {
+                Ok(bytes) => bytes,
+                Err(GetError::NotFound { .. }) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            let text = sealed::open(&bytes).ok();
+            body = text.and_then(|text| serde_json::from_slice::<Body>(text).ok());
+            if body.is_some() {
+                break;
+            }
+        }
         let refused = |reason: String| Err(BucketError::Refused { reason });
-        let Ok(body) = serde_json::from_slice::<Body>(&bytes) else {
+        let Some(body) = body else {
             return refused(format!(
                 "the marker {} in bucket {} cannot be read; it was not written by this version",
                 marker_key(),
@@ -123,7 +134,8 @@ impl Marker {
             cluster: self.cluster.to_string(),
             incarnation: self.incarnation.0,
         };
-        let bytes = serde_json::to_vec(&body).expect("strings and numbers can be written as JSON");
+        let text = serde_json::to_vec(&body).expect("strings and numbers can be written as JSON");
+        let bytes = sealed::seal(text);
         match store.put(marker_key(), vec![bytes.into()], mode).await {
             Ok(()) => Ok(()),
             // a lost race, or an earlier try of our own
@@ -181,7 +193,7 @@ mod tests {
             ("nonsense", "cannot be read"),
         ] {
             let store = MemoryStore::new();
-            let payload = vec![bytes::Bytes::from_static(text.as_bytes())];
+            let payload = vec![sealed::seal(text.as_bytes().to_vec()).into()];
             store
                 .put(marker_key(), payload, PutMode::Create)
                 .await
