@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use aquifer_format::{
-    ids::{Incarnation, JournalSeq},
+    ids::{Incarnation, JournalSeq, LeaderTerm},
     mark::JournalMark,
 };
 
@@ -104,12 +104,7 @@ impl Hashes {
     }
 
     /// The place of the newest row, as others remember it.
-    #[cfg(test)]
-    pub(crate) fn mark(
-        &self,
-        incarnation: Incarnation,
-        term: aquifer_format::ids::LeaderTerm,
-    ) -> JournalMark {
+    pub(crate) fn mark(&self, incarnation: Incarnation, term: LeaderTerm) -> JournalMark {
         JournalMark {
             incarnation,
             term,
@@ -121,8 +116,6 @@ impl Hashes {
 
 #[cfg(test)]
 mod tests {
-    use aquifer_format::ids::LeaderTerm;
-
     use super::*;
 
     fn hash(seq: u64) -> RowHash {

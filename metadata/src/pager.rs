@@ -107,10 +107,12 @@ impl Pager {
         self.writing.is_some()
     }
 
-    /// When it wants to be called again, if nothing else happens.
-    pub(crate) fn next_at(&self) -> Monotonic {
+    /// When it wants to be called again, if nothing else happens; `whole`: the state shows whole rows.
+    pub(crate) fn next_at(&self, whole: bool) -> Monotonic {
         match &self.round {
-            None => self.next_at,
+            None if whole => self.next_at,
+            // a round begins with whole rows: when the next one is closed, for which the sequencer wakes
+            None => Monotonic(Duration::MAX),
             Some(round) if self.has_room() && !round.keys.is_empty() => Monotonic::default(),
             // waits for a row or a write, whose end wakes the sequencer, however long an outage lasts
             Some(_) => Monotonic(Duration::MAX),

@@ -15,7 +15,7 @@ use aquifer_format::{
     ids::{JournalSeq, LeaderTerm, SessionId, UploadEpoch},
     witness::Witness,
 };
-use aquifer_metadata_api::{MetadataError, commit::CommitAnswer, mark::JournalMark};
+use aquifer_metadata_api::{MetadataError, commit::CommitAnswer};
 use aquifer_store::{Monotonic, Ports};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -28,7 +28,7 @@ use self::{
 use crate::{
     event::Event,
     follower,
-    hashes::{Hashes, Verdict},
+    hashes::Hashes,
     hub::{Hub, Publication},
     journal_writer::{JournalWriter, Work, Written},
     leader::{Ended, StopReason},
@@ -205,7 +205,7 @@ impl Sequencer {
             let puts_pages = self.pager.is_writing();
             self.hub.settle(self.ports.clock.now());
             let silence = self.hub.registry.next_check();
-            let due = self.pager.next_at();
+            let due = self.pager.next_at(self.group.events.is_empty());
             let deadline = self.timers.next(silence.map_or(due, |at| at.min(due)));
             let woken = tokio::select! {
                 biased;

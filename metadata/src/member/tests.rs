@@ -77,11 +77,9 @@ impl Cluster {
         accept_loss(journal, store, &self.ports, &AcceptSettings::default()).await
     }
 
-    fn problem(&self) -> impl Future<Output = Option<Problem>> + '_ {
-        async {
-            let status = status(&*self.journal, &*self.store, Budgets::default()).await;
-            status.expect("journal and bucket answer").problem
-        }
+    async fn problem(&self) -> Option<Problem> {
+        let status = status(&*self.journal, &*self.store, Budgets::default()).await;
+        status.expect("journal and bucket answer").problem
     }
 }
 
