@@ -85,7 +85,7 @@ impl Bed {
         });
         settings.produce.compute = Compute::Inline;
         let metadata = Arc::clone(&self.fake);
-        let broker = Broker::start(settings, ports, metadata, store).await;
+        let broker = Broker::start(settings, ports, metadata, store, None).await;
         let broker = broker.expect("the fake refuses nobody");
         Agent { broker, faults }
     }

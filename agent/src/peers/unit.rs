@@ -25,7 +25,6 @@ impl Unit {
     }
 
     /// The units that hold a run, in order: the first one, and those that follow it.
-    #[must_use]
     pub fn of_run(
         object: ObjectId,
         position: u64,

@@ -6,9 +6,7 @@ use std::{
 };
 
 use aquifer_format::{
-    ids::{
-        Incarnation, Offset, PartitionId, PartitionIndex, TopicId, UploadEpoch, WriterSlot,
-    },
+    ids::{Incarnation, Offset, PartitionId, PartitionIndex, TopicId, UploadEpoch, WriterSlot},
     map::FixedMap,
 };
 use aquifer_metadata_api::{

@@ -111,6 +111,7 @@ fn frame() -> CommonFrame {
         deleted_topics: Vec::new(),
         watermarks: (0..PARTITIONS).map(watermarks).collect(),
         agents: None,
+        agents_complete: true,
         throttle_produce: false,
     }
 }
