@@ -11,6 +11,8 @@ use crate::{
     units::{Bytes, Span},
 };
 
+pub(crate) mod cluster;
+
 const EXAMPLES: &str = "\
 Try it:
   aquifer dev                                     start a broker, data in ./aquifer-data
@@ -51,6 +53,18 @@ pub(crate) enum Command {
     /// Metadata goes to SQLite in DIR/metadata, records go to objects in DIR/bucket. Both survive being
     /// killed. SIGTERM and Ctrl-C finish what was accepted; a second one stops at once.
     Dev(Dev),
+    /// Runs everything in one process, on Postgres and a bucket
+    ///
+    /// A metadata process and an agent in one. Several of them on one database and bucket are a cluster:
+    /// one leads the metadata service, the others stand by. SIGTERM drains: clients move, what was
+    /// accepted is finished.
+    Server(cluster::Server),
+    /// Runs an agent: it serves Kafka clients and keeps nothing
+    ///
+    /// SIGTERM drains: clients move to other agents, what was accepted is finished.
+    Agent(cluster::Agent),
+    /// Runs a metadata process: one leads, the others stand by; or looks after its database
+    Metadata(cluster::Metadata),
     /// Creates, lists, describes and deletes topics
     Topic(Topic),
     /// Sends lines of a file or of stdin as records
@@ -62,6 +76,17 @@ pub(crate) enum Command {
     Consume(Consume),
     /// Tries whether a bucket is fit for a cluster
     Bucket(Bucket),
+}
+
+impl Command {
+    /// Whether it runs a server, whose log is of interest.
+    pub(crate) fn serves(&self) -> bool {
+        match self {
+            Self::Dev(_) | Self::Server(_) | Self::Agent(_) => true,
+            Self::Metadata(metadata) => metadata.action.is_none(),
+            Self::Topic(_) | Self::Produce(_) | Self::Consume(_) | Self::Bucket(_) => false,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ use aquifer_agent::{
     broker::Broker, produce::ProduceSettings, produce::settings::FlushSettings,
     settings::AgentSettings,
 };
+use aquifer_compaction::sweep::{SweepSettings, Sweeper};
 use aquifer_metadata::{
     Leader, LeaderSettings,
     journal::{Journal, sqlite::SqliteJournal},
@@ -55,6 +56,14 @@ impl Process {
         )
         .await
         .with_context(|| format!("the metadata in {} cannot be served", path.display()))?;
+        let metadata = leader.metadata();
+        Sweeper::new(
+            Arc::clone(&store),
+            metadata,
+            ports.clone(),
+            SweepSettings::default(),
+        )
+        .start();
         let agent_ports = ports.another_node();
         let broker = start_broker(&agent_ports, &leader, &store, address, dev).await?;
         Ok(Self {
@@ -82,7 +91,8 @@ async fn start_broker(
     address: AgentAddress,
     dev: &Dev,
 ) -> Result<Arc<Broker>> {
-    let settings = agent_settings(address, dev, store.priced_per_request())?;
+    let priced = store.priced_per_request();
+    let settings = agent_settings(address, &dev.tuning, dev.auto_create_topics, priced)?;
     let starting = Broker::start(
         settings,
         ports.clone(),
@@ -98,10 +108,15 @@ async fn start_broker(
     }
 }
 
-fn agent_settings(address: AgentAddress, dev: &Dev, priced: bool) -> Result<AgentSettings> {
-    let tuning = &dev.tuning;
+/// An agent's settings as the flags have them; `priced`: whether its bucket's requests cost money.
+pub(crate) fn agent_settings(
+    address: AgentAddress,
+    tuning: &Tuning,
+    auto_create_topics: bool,
+    priced: bool,
+) -> Result<AgentSettings> {
     let mut settings = AgentSettings::new(address);
-    settings.auto_create_topics = dev.auto_create_topics;
+    settings.auto_create_topics = auto_create_topics;
     settings.connections.connections_max = tuning.connections_max;
     settings.connections.idle_max = tuning.idle_max.0;
     settings.connections.drain_max = tuning.drain_max.0;

@@ -1,15 +1,14 @@
 //! Health and metrics over HTTP.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use aquifer_store::Ports;
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
+
+use crate::address::Listen;
 
 /// Bounds of duration histograms, in seconds: from what a folder takes to what a client waits for.
 const SECONDS: [f64; 16] = [
@@ -20,18 +19,36 @@ const SECONDS: [f64; 16] = [
 /// How often histograms are folded, so that they don't grow while nobody asks for them.
 const UPKEEP: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Whether the process serves.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Readiness(Arc<AtomicBool>);
+/// Whether the process serves, and what it says of that.
+#[derive(Clone, Debug)]
+pub(crate) struct Readiness(Arc<watch::Sender<Result<&'static str, String>>>);
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(Err("starting".to_owned()))))
+    }
+}
 
 impl Readiness {
-    /// From now on, or no longer.
-    pub(crate) fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Release);
+    /// From now on; `what` it does.
+    pub(crate) fn ready(&self, what: &'static str) {
+        self.0.send_modify(|now| *now = Ok(what));
     }
 
-    fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+    /// No longer, or not yet: why.
+    pub(crate) fn unready(&self, reason: impl Into<String>) {
+        let reason = reason.into();
+        self.0.send_modify(|now| *now = Err(reason));
+    }
+
+    fn answer(&self) -> (StatusCode, String) {
+        match &*self.0.borrow() {
+            Ok(what) => (StatusCode::OK, format!("ready: {what}\n")),
+            Err(reason) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("not ready: {reason}\n"),
+            ),
+        }
     }
 }
 
@@ -55,13 +72,7 @@ pub(crate) fn collect_metrics(ports: &Ports) -> Result<PrometheusHandle> {
 
 /// What is served.
 pub(crate) fn router(readiness: Readiness, metrics: PrometheusHandle) -> Router {
-    let ready = get(|State(readiness): State<Readiness>| async move {
-        if readiness.get() {
-            (StatusCode::OK, "ready\n")
-        } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
-        }
-    });
+    let ready = get(|State(readiness): State<Readiness>| async move { readiness.answer() });
     Router::new()
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", ready)
@@ -73,6 +84,16 @@ pub(crate) fn router(readiness: Readiness, metrics: PrometheusHandle) -> Router 
                 async move { ([("content-type", "text/plain; version=0.0.4")], text) }
             }),
         )
+}
+
+/// Opens the address.
+pub(crate) async fn bind(address: Listen) -> Result<TcpListener> {
+    TcpListener::bind(address.0).await.map_err(|error| {
+        anyhow!(
+            "cannot listen on {address} for health and metrics: {error}; choose another address with \
+             --http-listen"
+        )
+    })
 }
 
 /// Serves until the process ends.

@@ -2,6 +2,7 @@
 //! commands.
 
 mod address;
+mod agent;
 mod arguments;
 mod bucket;
 mod client;
@@ -12,12 +13,18 @@ mod dev;
 mod http;
 mod instant;
 mod logging;
+mod metadata;
+mod metadata_admin;
 mod open_files;
 mod produce;
 mod progress;
 mod record_format;
+mod secret;
+mod server;
 mod settings;
+mod signals;
 mod start_position;
+mod sweeping;
 mod topic;
 mod units;
 
@@ -35,21 +42,21 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return error.report(),
     };
+    let quiet = if arguments.command.serves() {
+        "info"
+    } else {
+        "warn"
+    };
+    logging::start(arguments.log.as_deref().unwrap_or(quiet));
     let done = match arguments.command {
-        Command::Dev(dev) => {
-            logging::start(arguments.log.as_deref().unwrap_or("info"));
-            dev::run(&dev)
-        }
-        command => {
-            logging::start(arguments.log.as_deref().unwrap_or("warn"));
-            match command {
-                Command::Topic(topic) => topic::run(&topic),
-                Command::Produce(produce) => produce::run(&produce),
-                Command::Consume(consume) => consume::run(&consume),
-                Command::Bucket(bucket) => bucket::run(&bucket),
-                Command::Dev(_) => unreachable!("handled above"),
-            }
-        }
+        Command::Dev(dev) => dev::run(&dev),
+        Command::Server(server) => server::run(&server),
+        Command::Agent(agent) => agent::run(&agent),
+        Command::Metadata(metadata) => metadata::run(&metadata),
+        Command::Topic(topic) => topic::run(&topic),
+        Command::Produce(produce) => produce::run(&produce),
+        Command::Consume(consume) => consume::run(&consume),
+        Command::Bucket(bucket) => bucket::run(&bucket),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,190 @@
+//! `aquifer metadata migrate|status|accept-loss`: what operators do to the metadata service's state.
+
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
+
+use anyhow::{Context, Result, bail};
+use aquifer_metadata::{
+    accept_loss::{AcceptSettings, Accepted, accept_loss},
+    journal::postgres::{PostgresJournal, PostgresSettings},
+    state::Budgets,
+    status::{Status, status},
+};
+use aquifer_store::{ObjectStore, Ports, location::Wrapping};
+use serde_json::json;
+
+use crate::arguments::{
+    OutputForm,
+    cluster::{AcceptLoss, Bucket, MetadataAction, MetadataStatus, Postgres},
+};
+
+/// Does what is asked.
+pub(crate) async fn act(action: &MetadataAction) -> Result<()> {
+    let ports = Ports::system();
+    match action {
+        MetadataAction::Migrate(postgres) => migrate(postgres, ports).await,
+        MetadataAction::Status(arguments) => show_status(arguments, &ports).await,
+        MetadataAction::AcceptLoss(arguments) => accept(arguments, &ports).await,
+    }
+}
+
+async fn migrate(postgres: &Postgres, ports: Ports) -> Result<()> {
+    let settings = PostgresSettings::new(&postgres.postgres);
+    let version = PostgresJournal::migrate(settings, ports).await?;
+    print(&[format!("the database has the tables of version {version}")])
+}
+
+/// Database and bucket, neither of them changed.
+async fn open(
+    postgres: &Postgres,
+    bucket: &Bucket,
+    ports: &Ports,
+) -> Result<(Arc<PostgresJournal>, Arc<dyn ObjectStore>)> {
+    let settings = PostgresSettings {
+        migrate: false,
+        ..PostgresSettings::new(&postgres.postgres)
+    };
+    let journal = PostgresJournal::connect(settings, ports.clone())
+        .await
+        .context("the database cannot be used")?;
+    let store = aquifer_store::open(&bucket.bucket, ports, Wrapping::default()).await?;
+    Ok((Arc::new(journal), store))
+}
+
+async fn show_status(arguments: &MetadataStatus, ports: &Ports) -> Result<()> {
+    let (journal, store) = open(&arguments.postgres, &arguments.bucket, ports).await?;
+    let status = status(&*journal, &*store, Budgets::default()).await?;
+    match arguments.output.output {
+        OutputForm::Text => print(&status_lines(&status))?,
+        OutputForm::Json => print(&[status_json(&status).to_string()])?,
+    }
+    match status.problem {
+        Some(problem) => bail!("nobody may serve: {problem}"),
+        None => Ok(()),
+    }
+}
+
+fn status_lines(status: &Status) -> Vec<String> {
+    let cluster = match status.cluster {
+        Some(cluster) => cluster.to_string(),
+        None => "none: the database is empty".to_owned(),
+    };
+    let lease = match &status.lease {
+        Some(lease) => format!(
+            "{} with term {}, at {}",
+            lease.holder, lease.term, lease.endpoint
+        ),
+        None => "nobody yet".to_owned(),
+    };
+    let agree = match &status.problem {
+        None => "yes".to_owned(),
+        Some(problem) => format!("no: {problem}"),
+    };
+    [
+        ("cluster", cluster),
+        ("incarnation", status.incarnation.to_string()),
+        ("newest row", status.newest.to_string()),
+        ("pages through row", status.pages_through.to_string()),
+        ("upload epoch", status.upload_epoch.to_string()),
+        ("last leader", lease),
+        ("topics", status.topics.to_string()),
+        ("partitions", status.partitions.to_string()),
+        ("agents", status.agents.to_string()),
+        ("tips in the bucket", status.bucket.tips.len().to_string()),
+        (
+            "witnesses in the bucket",
+            status.bucket.witnesses.len().to_string(),
+        ),
+        ("database and bucket agree", agree),
+    ]
+    .into_iter()
+    .map(|(name, value)| format!("{name:<26} {value}"))
+    .collect()
+}
+
+fn status_json(status: &Status) -> serde_json::Value {
+    let lease = status.lease.as_ref().map(
+        |lease| json!({"holder": lease.holder, "term": lease.term.0, "endpoint": lease.endpoint}),
+    );
+    json!({
+        "cluster": status.cluster.map(|cluster| cluster.to_string()),
+        "incarnation": status.incarnation.0,
+        "newest": {"term": status.newest.term.0, "seq": status.newest.seq.0},
+        "pages_through": status.pages_through.0,
+        "upload_epoch": status.upload_epoch.0,
+        "lease": lease,
+        "topics": status.topics,
+        "partitions": status.partitions,
+        "agents": status.agents,
+        "tips": status.bucket.tips.len(),
+        "witnesses": status.bucket.witnesses.len(),
+        "problem": status.problem.as_ref().map(ToString::to_string),
+    })
+}
+
+async fn accept(arguments: &AcceptLoss, ports: &Ports) -> Result<()> {
+    let (journal, store) = open(&arguments.postgres, &arguments.bucket, ports).await?;
+    let settings = AcceptSettings {
+        gap: arguments.gap,
+        even_if_nothing_is_missing: arguments.even_if_nothing_is_missing,
+        ..AcceptSettings::default()
+    };
+    let accepted = accept_loss(journal, store, ports, &settings).await?;
+    match arguments.output.output {
+        OutputForm::Text => print(&accepted_lines(&accepted)),
+        OutputForm::Json => print(&[accepted_json(&accepted).to_string()]),
+    }
+}
+
+fn accepted_lines(accepted: &Accepted) -> Vec<String> {
+    let mut lines = vec![format!(
+        "accepted: incarnation {} begins at {}, upload epoch {}, with what {} tips and witnesses remember",
+        accepted.incarnation, accepted.mark, accepted.upload_epoch, accepted.witnesses
+    )];
+    if let Some(seen) = &accepted.seen {
+        lines.push(format!("what was missing: {seen}"));
+    }
+    for (partition, before, after) in &accepted.partitions {
+        lines.push(format!(
+            "{partition}: the database had {before}, goes on at {after}"
+        ));
+    }
+    lines
+}
+
+fn accepted_json(accepted: &Accepted) -> serde_json::Value {
+    let partitions = accepted
+        .partitions
+        .iter()
+        .map(|(partition, before, after)| {
+            json!({
+                "topic_id": partition.topic.to_string(),
+                "partition": partition.partition.0,
+                "had": before.0,
+                "goes_on_at": after.0,
+            })
+        });
+    json!({
+        "incarnation": accepted.incarnation.0,
+        "term": accepted.mark.term.0,
+        "seq": accepted.mark.seq.0,
+        "upload_epoch": accepted.upload_epoch.0,
+        "missing": accepted.seen,
+        "witnesses": accepted.witnesses,
+        "partitions": partitions.collect::<Vec<_>>(),
+    })
+}
+
+fn print(lines: &[String]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    for line in lines {
+        match writeln!(out, "{line}") {
+            // nobody reads on
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            other => other?,
+        }
+    }
+    Ok(())
+}
