@@ -2,6 +2,7 @@
 //! back in time.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::disallowed_methods, reason = "a real server runs on real time")]
 
 use std::{
     sync::Arc,

@@ -117,10 +117,30 @@ impl Connection {
         partition(&response, index).clone()
     }
 
-    /// ListOffsets of one partition: (error code, offset, timestamp).
+    /// Where a partition's next record will stand.
+    ///
+    /// # Panics
+    /// If the agent answers with an error.
+    pub fn end_offset(&mut self, topic: &str, index: i32) -> i64 {
+        let (error, offset, _) = self.list_offset_of(5, topic, index, -1);
+        assert_eq!(error, 0, "the end of {topic}-{index}");
+        offset
+    }
+
+    /// ListOffsets of partition 0: (error code, offset, timestamp).
     pub fn list_offset(&mut self, version: i16, topic: &str, timestamp: i64) -> (i16, i64, i64) {
+        self.list_offset_of(version, topic, 0, timestamp)
+    }
+
+    fn list_offset_of(
+        &mut self,
+        version: i16,
+        topic: &str,
+        index: i32,
+        timestamp: i64,
+    ) -> (i16, i64, i64) {
         let partition = ListOffsetsPartition::default()
-            .with_partition_index(0)
+            .with_partition_index(index)
             .with_current_leader_epoch(-1)
             .with_timestamp(timestamp);
         let topic = ListOffsetsTopic::default()

@@ -4,8 +4,13 @@
 pub mod batches;
 pub mod broker;
 pub mod clients;
+pub mod cluster;
 pub mod fetch;
+pub mod gaps;
 pub mod history;
+pub mod load;
+#[path = "../../metadata/tests/support/postgres.rs"]
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod records;

@@ -7,7 +7,10 @@ use std::{
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -39,33 +42,35 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
+/// Ports that tests give out: below those that the system gives to outgoing connections, one of which could
+/// take a port between its choice and the start of the process that it is for.
+const PORTS: std::ops::Range<u16> = 12_000..30_000;
+
 /// A TCP port on 127.0.0.1 that was free a moment ago.
 ///
 /// # Panics
 /// If the machine has no free port.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener
-        .local_addr()
-        .expect("a bound socket has an address")
-        .port()
+    free_ports(1)
 }
 
-/// The first of `count` adjacent TCP ports on 127.0.0.1 that were free a moment ago.
+/// The first of `count` adjacent TCP ports on 127.0.0.1 that were free a moment ago, and that nobody else in
+/// this process was given.
 ///
 /// # Panics
 /// If the machine has none.
 #[must_use]
 pub fn free_ports(count: u16) -> u16 {
-    for _ in 0..1_000 {
-        let first = free_port();
-        let all_free = (0..count).all(|i| {
-            first
-                .checked_add(i)
-                .is_some_and(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
-        });
-        if all_free {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let places = u32::from(PORTS.end - PORTS.start - count);
+    // tests that run side by side in several processes begin at different places
+    let begin = std::process::id().wrapping_mul(2_654_435_761);
+    for _ in 0..5_000 {
+        let step = NEXT.fetch_add(u32::from(count), Ordering::Relaxed);
+        let place = begin.wrapping_add(step) % places;
+        let first = PORTS.start + u16::try_from(place).expect("below the number of places");
+        if (0..count).all(|i| TcpListener::bind(("127.0.0.1", first + i)).is_ok()) {
             return first;
         }
     }
@@ -102,6 +107,11 @@ impl Process {
             child: None,
             log: Arc::default(),
         }
+    }
+
+    /// One more argument, from its next start on.
+    pub fn argue(&mut self, argument: &str) {
+        self.arguments.push(argument.to_owned());
     }
 
     /// Its name, for people.
@@ -324,11 +334,19 @@ pub fn signal(pid: u32, name: &str) {
 /// Status and body of a GET to 127.0.0.1.
 #[must_use]
 pub fn http_get(port: u16, path: &str) -> Option<(u16, String)> {
+    http(port, "GET", path, "")
+}
+
+/// Status and body of a request to 127.0.0.1.
+#[must_use]
+pub fn http(port: u16, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        body.len()
     )
     .ok()?;
     let mut text = String::new();

@@ -1,6 +1,6 @@
 //! Seeds of the simulation: as many as fit into the time that is given, and at least a number of them.
 //!
-//! `AQUIFER_SIM_SECONDS` (default 90) is that time, `AQUIFER_SIM_SEEDS` (default 500) that number,
+//! `AQUIFER_SIM_SECONDS` (default 60) is that time, `AQUIFER_SIM_SEEDS` (default 500) that number,
 //! `AQUIFER_SIM_FIRST` the first seed (default: from the clock). `AQUIFER_SIM_SEED` runs one seed and
 //! prints its trace.
 
@@ -44,7 +44,7 @@ fn no_seed_finds_a_broken_promise() {
     println!("first seed {first}");
     eprintln!("first seed {first}");
     let begun = Instant::now();
-    let end = begun + Duration::from_secs(number("AQUIFER_SIM_SECONDS").unwrap_or(90));
+    let end = begun + Duration::from_secs(number("AQUIFER_SIM_SECONDS").unwrap_or(60));
     let least = number("AQUIFER_SIM_SEEDS").unwrap_or(500);
     let (mut seeds, mut acked, mut kills) = (0, 0, 0);
     while seeds < least || Instant::now() < end {
@@ -69,10 +69,11 @@ fn the_same_seed_gives_the_same_trace() {
     }
 }
 
-/// Seeds that once found a bug.
+/// Seeds that once found a bug: a damaged read of a tip was taken for a damaged tip; a leader spun while
+/// the journal hung.
 #[test]
 fn regression_seeds_stay_clean() {
-    for seed in [3, 7, 11] {
+    for seed in [1_795_396_482_283, 1_795_396_909_528] {
         check(seed);
     }
 }

@@ -134,6 +134,12 @@ impl PostgresServer {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
+    /// One of Postgres' programs.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
     /// The port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
@@ -194,19 +200,53 @@ impl PostgresServer {
     /// # Panics
     /// If it is not running.
     pub fn crash(&self) {
-        let pid = fs::read_to_string(self.data().join("postmaster.pid")).expect("it is running");
-        let pid = pid
-            .lines()
-            .next()
-            .expect("its first line is the pid")
-            .to_owned();
         Command::new("kill")
-            .args(["-QUIT", &pid])
+            .args(["-QUIT", &self.first_pid()])
             .status()
             .expect("kill is there");
         self.stop();
         // A stale one would look like that of a server that is up.
         fs::remove_file(self.data().join("postmaster.pid")).ok();
+    }
+
+    /// Stops every process of the server where it is: connections stay open, and nobody answers.
+    ///
+    /// # Panics
+    /// If it is not running.
+    pub fn pause(&self) {
+        self.signal_all("STOP");
+    }
+
+    /// Lets them go on.
+    ///
+    /// # Panics
+    /// If it is not running.
+    pub fn resume(&self) {
+        self.signal_all("CONT");
+    }
+
+    /// Signals the server's first process and its children; again for those that began meanwhile.
+    fn signal_all(&self, signal: &str) {
+        for _ in 0..2 {
+            let first = self.first_pid();
+            let all = std::iter::once(first.clone()).chain(children(&first));
+            let status = Command::new("kill")
+                .arg(format!("-{signal}"))
+                .args(all)
+                .stderr(Stdio::null())
+                .status();
+            // a child that has ended meanwhile makes it fail for that one only
+            status.expect("kill is there");
+        }
+    }
+
+    fn first_pid(&self) -> String {
+        let file = fs::read_to_string(self.data().join("postmaster.pid"));
+        let file = file.expect("it is running");
+        file.lines()
+            .next()
+            .expect("its first line is the pid")
+            .to_owned()
     }
 
     /// Starts it again on the same data and port.
@@ -258,7 +298,7 @@ impl PostgresServer {
 
     fn run(&self, program: &str, arguments: &[&str]) -> String {
         let output = self
-            .command(&self.programs.join(program))
+            .command(&self.program(program))
             .args(arguments)
             .stdin(Stdio::null())
             .output()
@@ -344,6 +384,20 @@ pub struct Database {
     pub name: String,
 }
 
+/// The processes whose parent this one is.
+fn children(parent: &str) -> Vec<String> {
+    let folders = fs::read_dir("/proc").expect("there is /proc");
+    let is_child = |pid: &String| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // pid (name) state parent: the name may have spaces and parentheses
+        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        rest.split_whitespace().nth(1) == Some(parent)
+    };
+    let names = folders.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let pids = names.filter(|name| name.bytes().all(|c| c.is_ascii_digit()));
+    pids.filter(is_child).collect()
+}
+
 /// Owners and rights included.
 fn copy_folder(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-a").args([from, to]).status();
@@ -400,9 +454,13 @@ fn unprivileged_user() -> Option<(u32, u32)> {
     Some(found.expect("Postgres refuses to run as root, and there is neither postgres nor nobody"))
 }
 
+/// Below the ports that the system gives to outgoing connections: it takes seconds until the server is there.
 fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|listener| listener.local_addr())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(2_654_435_761);
+    (0..2_000)
+        .map(|_| begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 2_000)
+        .filter_map(|place| u16::try_from(30_000 + place).ok())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .expect("127.0.0.1 has a free port")
-        .port()
 }

@@ -37,7 +37,7 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         Self {
             seed,
-            agents: if seed % 4 == 0 { 2 } else { 3 },
+            agents: if seed.is_multiple_of(4) { 2 } else { 3 },
             members: 2,
             partitions: 2,
             producers: 3,

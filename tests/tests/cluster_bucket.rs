@@ -1,0 +1,104 @@
+//! A bucket that misbehaves: errors, SlowDown, lost replies, stalls, a PUT that hangs, truncated and
+//! bit-flipped reads. Nothing acknowledged is lost, doubled or reordered, memory stays bounded, and it is
+//! over soon after the bucket is well again.
+//!
+//! `AQUIFER_TEST_BUCKET_SECONDS` sets how long each kind of trouble lasts (default 8).
+
+#![allow(clippy::print_stdout, reason = "it shows what was measured")]
+#![allow(clippy::disallowed_methods, reason = "real processes run on real time")]
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use aquifer_tests::{
+    clients::Client,
+    cluster::Cluster,
+    gaps::{Gap, longest},
+    history::read_log,
+    load::Load,
+    records::TestRecord,
+};
+
+const TROUBLES: [(&str, &str); 5] = [
+    (
+        "5 % errors, 10 % SlowDown",
+        r#"{"error": 0.05, "slow_down": 0.1}"#,
+    ),
+    ("10 % lost replies", r#"{"lost_reply": 0.1}"#),
+    ("10 % stalls of 3 s", r#"{"stall": 0.1, "stall_ms": 3000}"#),
+    (
+        "one PUT hangs for 30 s",
+        r#"{"hang_puts": 1, "hang_ms": 30000}"#,
+    ),
+    (
+        "10 % truncated and 10 % bit-flipped reads",
+        r#"{"torn_body": 0.1, "flipped_bit": 0.1}"#,
+    ),
+];
+/// What an agent may hold: its budgets (256 MiB of records, 256 MiB of cache) and what surrounds them.
+const MEMORY_MAX: u64 = 800 << 20;
+/// How long after trouble everything must be normal again.
+const RECOVERY: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_bucket_that_misbehaves_costs_time_and_nothing_else() {
+    let each = std::env::var("AQUIFER_TEST_BUCKET_SECONDS")
+        .map_or(8, |text| text.parse().expect("a number"));
+    let mut cluster = Cluster::start(&["a", "b"], 1, "none");
+    let clients = [(Client::Python, "a"), (Client::Java, "b")];
+    let troubles = u64::try_from(TROUBLES.len()).expect("few");
+    let load = Load::start(&cluster, "bucket", &clients, each * troubles + 10, &[]);
+    std::thread::sleep(Duration::from_secs(3));
+    // Everything that comes through zone a is read through zone b meanwhile.
+    let folder = tempfile::TempDir::new().expect("a temporary folder");
+    let out = folder.path().join("reader.log");
+    let read = &load.runs[0];
+    let in_zone_b = [("client.id", "reader,zone=b")];
+    let count = read.records.len();
+    let bootstrap = cluster.bootstrap_in("b");
+    let mut reader = Client::Python.consume(&bootstrap, &read.topic, count, &in_zone_b, &out);
+    let mut windows = Vec::new();
+    for (what, faults) in TROUBLES {
+        let begin = Instant::now();
+        cluster.s3.set_faults(faults);
+        std::thread::sleep(Duration::from_secs(each));
+        cluster.s3.set_faults("{}");
+        windows.push((what, begin, Instant::now()));
+        for agent in &cluster.agents {
+            let memory = agent.process.resident_bytes();
+            assert!(memory < MEMORY_MAX, "{what}: {memory} bytes");
+        }
+    }
+    let healed = Instant::now();
+    for agent in &mut cluster.agents {
+        agent.wait_ready();
+    }
+    let lines = load.runs[0].records.iter().map(TestRecord::line);
+    let sent: BTreeSet<String> = lines.collect();
+    let endured = load.check(&cluster);
+    assert!(reader.wait().expect("it can be waited for").success());
+    let seen: BTreeSet<String> = read_log(&out).into_values().collect();
+    assert_eq!(seen, sent, "the reader read everything as it was sent");
+    for (what, begin, end) in windows {
+        for one in &endured {
+            let during = |gap: &&Gap| gap.begin < end && gap.begin + gap.length > begin;
+            let gaps: Vec<Gap> = one.gaps.iter().filter(during).copied().collect();
+            println!(
+                "{what}: {} went {:.2?} without an acknowledgement at most",
+                one.name,
+                longest(&gaps)
+            );
+        }
+    }
+    for one in &endured {
+        let late = one.gaps.iter().map(|gap| gap.begin + gap.length).max();
+        let late = late.map_or(Duration::ZERO, |end| end.saturating_duration_since(healed));
+        assert!(
+            late < RECOVERY,
+            "{}: a gap ended {late:?} after the trouble",
+            one.name
+        );
+    }
+}
