@@ -2,7 +2,7 @@
 //! bit-flipped reads. Nothing acknowledged is lost, doubled or reordered, memory stays bounded, and it is
 //! over soon after the bucket is well again.
 //!
-//! `AQUIFER_TEST_BUCKET_SECONDS` sets how long each kind of trouble lasts (default 8).
+//! `AQUIFER_TEST_BUCKET_SECONDS` sets how long each kind of trouble lasts (default 5).
 
 #![allow(clippy::print_stdout, reason = "it shows what was measured")]
 #![allow(clippy::disallowed_methods, reason = "real processes run on real time")]
@@ -45,7 +45,7 @@ const RECOVERY: Duration = Duration::from_secs(30);
 #[test]
 fn a_bucket_that_misbehaves_costs_time_and_nothing_else() {
     let each = std::env::var("AQUIFER_TEST_BUCKET_SECONDS")
-        .map_or(8, |text| text.parse().expect("a number"));
+        .map_or(5, |text| text.parse().expect("a number"));
     let mut cluster = Cluster::start(&["a", "b"], 1, "none");
     let clients = [(Client::Python, "a"), (Client::Java, "b")];
     let troubles = u64::try_from(TROUBLES.len()).expect("few");

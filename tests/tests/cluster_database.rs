@@ -1,7 +1,7 @@
 //! The database under a cluster fails in every way that managed ones do: it is killed, stands still,
 //! becomes read-only, comes back without its last rows, or is the wrong one.
 //!
-//! `AQUIFER_TEST_OUTAGE_SECONDS` sets how long it stands still and is read-only (default 8).
+//! `AQUIFER_TEST_OUTAGE_SECONDS` sets how long it stands still and is read-only (default 5).
 
 #![allow(clippy::print_stdout, reason = "it shows what was measured")]
 #![allow(clippy::disallowed_methods, reason = "real processes run on real time")]
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn outage() -> Duration {
     let seconds = std::env::var("AQUIFER_TEST_OUTAGE_SECONDS")
-        .map_or(8, |text| text.parse().expect("a number"));
+        .map_or(5, |text| text.parse().expect("a number"));
     Duration::from_secs(seconds)
 }
 
