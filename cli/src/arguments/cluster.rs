@@ -227,7 +227,7 @@ pub(crate) struct Server {
         long,
         env = "AQUIFER_METADATA_LISTEN",
         value_name = "ADDR",
-        default_value = "127.0.0.1:9645"
+        default_value = "0.0.0.0:9645"
     )]
     pub(crate) metadata_listen: Listen,
 
