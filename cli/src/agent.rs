@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &Agent) -> Result<()> {
 
 async fn serve(arguments: &Agent, mut stop: Stop) -> Result<()> {
     let serving = &arguments.serving;
-    open_files::raise(serving.tuning.connections_max);
+    open_files::raise(serving.clients.tuning.connections_max);
     let ports = Ports::system();
     let secret = secret::read(&arguments.secret)?;
     let endpoints = arguments
@@ -44,11 +44,7 @@ async fn serve(arguments: &Agent, mut stop: Stop) -> Result<()> {
         .map(|text| text.parse::<Endpoint>().map_err(|error| anyhow!(error)))
         .collect::<Result<Vec<_>>>()?;
     let sockets = Sockets::open(serving).await?;
-    let http = http::bind(arguments.http.http_listen).await?;
-    let http_address = http.local_addr()?;
-    let readiness = Readiness::default();
-    let metrics = http::collect_metrics(&ports)?;
-    http::serve(&ports, http, http::router(readiness.clone(), metrics));
+    let (readiness, http_address) = http::start(&ports, arguments.http.http_listen).await?;
     let store = aquifer_store::open(&arguments.bucket.bucket, &ports, Wrapping::default()).await?;
 
     let started = ServedAgent::start(&ports, serving, sockets, endpoints, &secret, store);
@@ -124,7 +120,7 @@ impl Sockets {
             host,
             port,
             node_ids: serving.node_ids,
-            zone: serving.zone.clone(),
+            zone: serving.clients.zone.clone(),
             peer: authority(&peer_host, peer_port),
         })
     }
@@ -152,12 +148,7 @@ impl ServedAgent {
         let ports = ports.another_node();
         let metadata =
             GrpcMetadata::new(ports.clone(), GrpcSettings::new(endpoints, secret.clone()));
-        let settings = agent_settings(
-            address,
-            &serving.tuning,
-            serving.auto_create_topics,
-            store.priced_per_request(),
-        )?;
+        let settings = agent_settings(address, &serving.clients, store.priced_per_request())?;
         let cache = Some(sockets.cache);
         let network = HttpPeers::new(cache, secret.clone(), HttpPeerSettings::default(), &ports);
         let peers = PeerService::new(network);

@@ -132,6 +132,13 @@ pub(crate) struct Dev {
     )]
     pub(crate) node_ids: u8,
 
+    #[command(flatten)]
+    pub(crate) clients: Clients,
+}
+
+/// How clients are served, by one process as in a cluster.
+#[derive(Debug, Args)]
+pub(crate) struct Clients {
     /// Zone of this process; clients that name theirs are sent to agents of the same
     #[arg(long, env = "AQUIFER_ZONE", value_name = "ZONE", default_value = "")]
     pub(crate) zone: String,

@@ -17,7 +17,7 @@ use aquifer_metadata_api::register::AgentAddress;
 use aquifer_store::{ObjectStore, Ports, location::Wrapping};
 
 use crate::{
-    arguments::{BlockCompression, Dev, Tuning},
+    arguments::{BlockCompression, Clients, Dev, Tuning},
     data_folder::DataFolder,
 };
 
@@ -92,7 +92,7 @@ async fn start_broker(
     dev: &Dev,
 ) -> Result<Arc<Broker>> {
     let priced = store.priced_per_request();
-    let settings = agent_settings(address, &dev.tuning, dev.auto_create_topics, priced)?;
+    let settings = agent_settings(address, &dev.clients, priced)?;
     let starting = Broker::start(
         settings,
         ports.clone(),
@@ -111,12 +111,12 @@ async fn start_broker(
 /// An agent's settings as the flags have them; `priced`: whether its bucket's requests cost money.
 pub(crate) fn agent_settings(
     address: AgentAddress,
-    tuning: &Tuning,
-    auto_create_topics: bool,
+    clients: &Clients,
     priced: bool,
 ) -> Result<AgentSettings> {
     let mut settings = AgentSettings::new(address);
-    settings.auto_create_topics = auto_create_topics;
+    let tuning = &clients.tuning;
+    settings.auto_create_topics = clients.auto_create_topics;
     settings.connections.connections_max = tuning.connections_max;
     settings.connections.idle_max = tuning.idle_max.0;
     settings.connections.drain_max = tuning.drain_max.0;

@@ -14,8 +14,7 @@ use crate::{
     arguments::Dev,
     compose::Process,
     data_folder::DataFolder,
-    http::{self, Readiness},
-    open_files,
+    http, open_files,
     signals::{Stop, on_threads},
 };
 
@@ -25,16 +24,12 @@ pub(crate) fn run(dev: &Dev) -> Result<()> {
 }
 
 async fn serve(dev: &Dev, mut stop: Stop) -> Result<()> {
-    open_files::raise(dev.tuning.connections_max);
+    open_files::raise(dev.clients.tuning.connections_max);
     let ports = Ports::system();
     let data = DataFolder::open(&dev.data)?;
     let kafka = Listener::bind(dev.kafka_listen.0, dev.node_ids)
         .map_err(|error| anyhow!("{error}; Kafka's address is set with --kafka-listen"))?;
-    let http = http::bind(dev.http_listen).await?;
-    let http_address = http.local_addr()?;
-    let readiness = Readiness::default();
-    let metrics = http::collect_metrics(&ports)?;
-    http::serve(&ports, http, http::router(readiness.clone(), metrics));
+    let (readiness, http_address) = http::start(&ports, dev.http_listen).await?;
 
     let address = advertised(dev, &kafka);
     let shown = authority(&address.host, address.port);
@@ -80,7 +75,7 @@ fn advertised(dev: &Dev, kafka: &Listener) -> AgentAddress {
         host,
         port,
         node_ids: dev.node_ids,
-        zone: dev.zone.clone(),
+        zone: dev.clients.zone.clone(),
         peer: String::new(),
     }
 }

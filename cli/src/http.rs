@@ -1,6 +1,6 @@
 //! Health and metrics over HTTP.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result, anyhow};
 use aquifer_store::Ports;
@@ -52,8 +52,18 @@ impl Readiness {
     }
 }
 
+/// Serves health and metrics until the process ends. Returns what health says, and the address.
+pub(crate) async fn start(ports: &Ports, listen: Listen) -> Result<(Readiness, SocketAddr)> {
+    let listener = bind(listen).await?;
+    let address = listener.local_addr()?;
+    let readiness = Readiness::default();
+    let metrics = collect_metrics(ports)?;
+    serve(ports, listener, router(readiness.clone(), metrics));
+    Ok((readiness, address))
+}
+
 /// Starts to collect what the process measures.
-pub(crate) fn collect_metrics(ports: &Ports) -> Result<PrometheusHandle> {
+fn collect_metrics(ports: &Ports) -> Result<PrometheusHandle> {
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
         .context("the bounds of histograms are wrong")?
@@ -71,7 +81,7 @@ pub(crate) fn collect_metrics(ports: &Ports) -> Result<PrometheusHandle> {
 }
 
 /// What is served.
-pub(crate) fn router(readiness: Readiness, metrics: PrometheusHandle) -> Router {
+fn router(readiness: Readiness, metrics: PrometheusHandle) -> Router {
     let ready = get(|State(readiness): State<Readiness>| async move { readiness.answer() });
     Router::new()
         .route("/health/live", get(|| async { "live\n" }))
@@ -87,7 +97,7 @@ pub(crate) fn router(readiness: Readiness, metrics: PrometheusHandle) -> Router 
 }
 
 /// Opens the address.
-pub(crate) async fn bind(address: Listen) -> Result<TcpListener> {
+async fn bind(address: Listen) -> Result<TcpListener> {
     TcpListener::bind(address.0).await.map_err(|error| {
         anyhow!(
             "cannot listen on {address} for health and metrics: {error}; choose another address with \
@@ -97,7 +107,7 @@ pub(crate) async fn bind(address: Listen) -> Result<TcpListener> {
 }
 
 /// Serves until the process ends.
-pub(crate) fn serve(ports: &Ports, listener: TcpListener, router: Router) {
+fn serve(ports: &Ports, listener: TcpListener, router: Router) {
     ports.tasks.spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "health and metrics are no longer served");

@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &Metadata) -> Result<()> {
     match (&arguments.action, &process.postgres, &process.bucket) {
         (Some(action), ..) => on_threads(|_| metadata_admin::act(action)),
         (None, Some(postgres), Some(bucket)) => {
-            on_threads(|stop| serve(process, postgres, bucket, stop))
+            on_threads(|stop| serve(process, &postgres.postgres, &bucket.bucket, stop))
         }
         (None, ..) => bail!("set --postgres and --bucket (see aquifer metadata --help)"),
     }
@@ -56,11 +56,7 @@ async fn serve(
         listener.local_addr()?,
         "--advertise",
     );
-    let http = http::bind(arguments.http.http_listen).await?;
-    let http_address = http.local_addr()?;
-    let readiness = Readiness::default();
-    let metrics = http::collect_metrics(&ports)?;
-    http::serve(&ports, http, http::router(readiness.clone(), metrics));
+    let (readiness, http_address) = http::start(&ports, arguments.http.http_listen).await?;
     let store = aquifer_store::open(bucket, &ports, Wrapping::default()).await?;
     let served = ServedMetadata::start(
         &ports,

@@ -1,6 +1,9 @@
 //! `aquifer server`: a metadata process and an agent in one.
 
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, anyhow, bail};
 use aquifer_metadata_api::grpc::Endpoint;
@@ -11,7 +14,7 @@ use crate::{
     address::{Advertised, authority},
     agent::{ServedAgent, Sockets, follow_fence},
     arguments::cluster::Server,
-    http::{self, Readiness},
+    http,
     metadata::{ServedMetadata, bind},
     open_files, secret,
     signals::{Stop, on_threads},
@@ -23,9 +26,19 @@ pub(crate) fn run(arguments: &Server) -> Result<()> {
     on_threads(|stop| serve(arguments, stop))
 }
 
+/// Where this process itself reaches what it listens on.
+fn reachable(mut bound: SocketAddr) -> SocketAddr {
+    match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => bound.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => bound.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    bound
+}
+
 async fn serve(arguments: &Server, mut stop: Stop) -> Result<()> {
     let serving = &arguments.serving;
-    open_files::raise(serving.tuning.connections_max);
+    open_files::raise(serving.clients.tuning.connections_max);
     let ports = Ports::system();
     let secret = secret::read(&arguments.secret)?;
     let sockets = Sockets::open(serving).await?;
@@ -36,13 +49,11 @@ async fn serve(arguments: &Server, mut stop: Stop) -> Result<()> {
         "--metadata-advertise",
     );
     // The agent in here asks the process itself, which names the leader.
-    let own = authority("127.0.0.1", listener.local_addr()?.port());
-    let endpoint: Endpoint = own.parse().map_err(|error| anyhow!("{error}"))?;
-    let http = http::bind(arguments.http.http_listen).await?;
-    let http_address = http.local_addr()?;
-    let readiness = Readiness::default();
-    let metrics = http::collect_metrics(&ports)?;
-    http::serve(&ports, http, http::router(readiness.clone(), metrics));
+    let endpoint: Endpoint = reachable(listener.local_addr()?)
+        .to_string()
+        .parse()
+        .map_err(|error| anyhow!("{error}"))?;
+    let (readiness, http_address) = http::start(&ports, arguments.http.http_listen).await?;
     let store = aquifer_store::open(&arguments.bucket.bucket, &ports, Wrapping::default()).await?;
     let metadata = ServedMetadata::start(
         &ports,
@@ -83,4 +94,21 @@ async fn serve(arguments: &Server, mut stop: Stop) -> Result<()> {
     }
     info!("stopped");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_reaches_itself_wherever_it_listens() {
+        for (bound, from_here) in [
+            ("0.0.0.0:9645", "127.0.0.1:9645"),
+            ("[::]:9645", "[::1]:9645"),
+            ("10.0.0.5:9645", "10.0.0.5:9645"),
+        ] {
+            let reached = reachable(bound.parse().unwrap());
+            assert_eq!(reached.to_string(), from_here);
+        }
+    }
 }

@@ -317,9 +317,9 @@ mod tests {
         let dev = dev(&["dev", "--kafka-listen", "127.0.0.1:2"], file);
         assert_eq!(dev.kafka_listen.to_string(), "127.0.0.1:2");
         assert_eq!(dev.node_ids, 3);
-        assert!(!dev.auto_create_topics);
+        assert!(!dev.clients.auto_create_topics);
         assert_eq!(dev.http_listen.to_string(), "127.0.0.1:9644");
-        assert_eq!(dev.tuning.flush_bytes, Bytes(8 << 20));
+        assert_eq!(dev.clients.tuning.flush_bytes, Bytes(8 << 20));
     }
 
     #[test]

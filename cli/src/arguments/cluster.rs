@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, builder::BoolishValueParser};
 
-use super::{Output, Tuning};
+use super::{Clients, Output};
 use crate::{
     address::{Advertised, Listen},
     units::Span,
@@ -79,10 +79,6 @@ pub(crate) struct Serving {
     )]
     pub(crate) node_ids: u8,
 
-    /// Zone of this process; clients that name theirs are sent to agents of the same
-    #[arg(long, env = "AQUIFER_ZONE", value_name = "NAME", default_value = "")]
-    pub(crate) zone: String,
-
     /// Where agents of the same zone get what this one has in memory
     #[arg(
         long,
@@ -97,19 +93,8 @@ pub(crate) struct Serving {
     #[arg(long, env = "AQUIFER_CACHE_ADVERTISE", value_name = "HOST[:PORT]")]
     pub(crate) cache_advertise: Option<Advertised>,
 
-    /// Whether topics are created when a client asks for one that isn't there
-    #[arg(
-        long,
-        env = "AQUIFER_AUTO_CREATE_TOPICS",
-        value_name = "BOOL",
-        default_value_t = true,
-        action = clap::ArgAction::Set,
-        value_parser = BoolishValueParser::new()
-    )]
-    pub(crate) auto_create_topics: bool,
-
     #[command(flatten)]
-    pub(crate) tuning: Tuning,
+    pub(crate) clients: Clients,
 }
 
 /// Where health and metrics are.
@@ -166,6 +151,7 @@ pub(crate) struct Sweeping {
 
 /// A metadata process, or a command about its state.
 #[derive(Debug, Args)]
+#[command(subcommand_negates_reqs = true)]
 pub(crate) struct Metadata {
     #[command(subcommand)]
     pub(crate) action: Option<MetadataAction>,
@@ -176,20 +162,10 @@ pub(crate) struct Metadata {
 /// A metadata process. Database and bucket are needed unless there is a subcommand, which has its own.
 #[derive(Debug, Args)]
 pub(crate) struct MetadataProcess {
-    /// Postgres database of the metadata service: postgres://user:password@host:5432/database. The
-    /// primary, not through a pooler in transaction mode
-    #[arg(
-        long,
-        env = "AQUIFER_POSTGRES",
-        value_name = "URL",
-        hide_env_values = true
-    )]
-    pub(crate) postgres: Option<String>,
-
-    /// Where objects are: s3://bucket/prefix (credentials and region as the AWS command line finds them;
-    /// ?endpoint=http://host:port for other servers), or file:///folder
-    #[arg(long, env = "AQUIFER_BUCKET", value_name = "URL")]
-    pub(crate) bucket: Option<String>,
+    #[command(flatten)]
+    pub(crate) postgres: Option<Postgres>,
+    #[command(flatten)]
+    pub(crate) bucket: Option<Bucket>,
 
     /// Where agents connect
     #[arg(
