@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use aquifer_compaction::sweep::{SweepSettings, Sweeper};
+use aquifer_compaction::sweep::{Approval, SweepSettings, Sweeper};
 use aquifer_metadata::Role;
 use aquifer_metadata_api::Metadata;
 use aquifer_store::{ObjectStore, Ports};
@@ -15,7 +15,9 @@ use crate::arguments::cluster::Sweeping;
 pub(crate) fn settings(arguments: &Sweeping) -> SweepSettings {
     SweepSettings {
         interval: arguments.sweep_interval.0,
-        approved_objects: arguments.sweep_approve,
+        approval: arguments
+            .sweep_approve
+            .map_or_else(Approval::default, Approval::of),
         ..SweepSettings::default()
     }
 }

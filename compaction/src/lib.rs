@@ -3,4 +3,4 @@
 
 pub mod sweep;
 
-pub use sweep::{SweepSettings, SweepState, Sweeper};
+pub use sweep::{Approval, SweepSettings, SweepState, Sweeper};

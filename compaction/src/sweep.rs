@@ -11,9 +11,9 @@
 //! - An object of the own cluster that is *ahead* of the leader (a later upload epoch or incarnation) means
 //!   that the metadata lost its end. Then a halt is written into the bucket
 //!   ([`aquifer_format::key::sweep_halt_key`]), and no sweeper deletes anything of that incarnation ever
-//!   again, however far the upload epoch gets meanwhile. Accepting the loss starts another incarnation.
-//! - Before more than 5 % of the listed bytes and more than 1 GiB go, it stops and asks: see
-//!   [`SweepSettings::approved_objects`].
+//!   again, however far the upload epoch gets meanwhile. Accepting the loss starts another incarnation. Until
+//!   the halt is written, the sweeper that saw the object does nothing but try that.
+//! - Before more than 5 % of the listed bytes and more than 1 GiB go, it stops and asks: see [`Approval`].
 //!
 //! What metadata itself released is not an orphan; its deletion is journaled and none of this module's
 //! business.
@@ -31,14 +31,22 @@ use aquifer_store::{
 };
 use bytes::Bytes;
 use metrics::{counter, gauge};
+use parking_lot::Mutex;
 use tokio::sync::watch;
+
+mod approval;
+
+pub use approval::Approval;
 
 /// Objects in one page of the listing (as many as S3 gives at once).
 const PAGE_OBJECTS: usize = 1_000;
 const _: () = assert!(PAGE_OBJECTS <= LIVE_OBJECTS_MAX);
+/// Longest pause after a sweep that did not see the whole bucket: what shows that the metadata is behind it is
+/// gone once the upload epoch, which advances every minute, has caught up.
+const UNSEEN_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// How a sweeper goes about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct SweepSettings {
     /// Time between two sweeps. The default is an hour: a sweep lists the whole bucket (a request per
     /// 1,000 objects), and orphans are as rare as agents that die.
@@ -56,9 +64,8 @@ pub struct SweepSettings {
     pub ask_percent: u64,
     /// See `ask_percent`. The default is 1 GiB.
     pub ask_bytes: u64,
-    /// A person's approval of so many orphans: a sweep of at most so many does not ask. The sweeper's
-    /// refusal names the number.
-    pub approved_objects: Option<u64>,
+    /// Lets a sweep that would ask go on. The sweeper's refusal names the number of orphans.
+    pub approval: Approval,
 }
 
 impl Default for SweepSettings {
@@ -70,7 +77,7 @@ impl Default for SweepSettings {
             orphans_max: 100_000,
             ask_percent: 5,
             ask_bytes: 1 << 30,
-            approved_objects: None,
+            approval: Approval::default(),
         }
     }
 }
@@ -107,7 +114,8 @@ pub enum SweepState {
         /// What was seen.
         reason: String,
     },
-    /// The last sweep could not be finished; the next one begins anew.
+    /// The last sweep could not be finished; the next one begins anew, within a minute if this one did not see
+    /// the whole bucket.
     Failed {
         /// What was seen.
         reason: String,
@@ -129,9 +137,17 @@ pub enum SweepError {
     /// The halt could not be looked for.
     #[error(transparent)]
     Get(#[from] GetError),
-    /// The halt could not be written.
-    #[error(transparent)]
-    Put(#[from] PutError),
+    /// The metadata is behind the bucket, and the halt that says so could not be written.
+    #[error(
+        "the metadata is behind the bucket ({reason}), and the halt that tells every sweeper so could not be \
+         written: {source}"
+    )]
+    Unwritten {
+        /// What was seen.
+        reason: String,
+        /// Why it could not be written.
+        source: PutError,
+    },
     /// The metadata is behind the bucket, or was once in this incarnation.
     #[error("the metadata is behind the bucket ({reason}); nothing is deleted in this incarnation")]
     Halted {
@@ -182,6 +198,8 @@ pub struct Sweeper {
     ports: Ports,
     settings: SweepSettings,
     state: watch::Sender<SweepState>,
+    /// Of which incarnation the metadata was seen to be behind the bucket, and by what.
+    behind: Mutex<Option<(Identity, String)>>,
 }
 
 impl Sweeper {
@@ -199,6 +217,7 @@ impl Sweeper {
             ports,
             settings,
             state: watch::channel(SweepState::Starting).0,
+            behind: Mutex::default(),
         })
     }
 
@@ -216,13 +235,15 @@ impl Sweeper {
             let first = Duration::from_millis(this.ports.rand.next_u64() % 60_000);
             this.ports.sleep(first.min(this.settings.interval)).await;
             loop {
-                this.sweep_and_tell().await;
-                this.ports.sleep(this.settings.interval).await;
+                let pause = this.sweep_and_tell().await;
+                this.ports.sleep(pause).await;
             }
         });
     }
 
-    async fn sweep_and_tell(&self) {
+    /// Sweeps, tells what came of it, and says when to sweep again.
+    async fn sweep_and_tell(&self) -> Duration {
+        let mut pause = self.settings.interval;
         let state = match self.sweep().await {
             Ok(state) => state,
             Err(SweepError::Halted { reason }) => {
@@ -236,14 +257,20 @@ impl Sweeper {
             Err(error) => {
                 counter!("aquifer_sweep_failures_total").increment(1);
                 tracing::warn!(%error, "a sweep was not finished; the next one begins anew");
+                // Objects are deleted once all were seen.
+                if !matches!(error, SweepError::Delete(_)) {
+                    pause = pause.min(UNSEEN_PAUSE_MAX);
+                }
                 SweepState::Failed {
                     reason: error.to_string(),
                 }
             }
         };
-        let stopped = matches!(state, SweepState::Refusing(_) | SweepState::Halted { .. });
+        let stopped = matches!(state, SweepState::Refusing(_) | SweepState::Halted { .. })
+            || self.behind.lock().is_some();
         gauge!("aquifer_sweep_stopped").set(if stopped { 1.0 } else { 0.0 });
         self.state.send_replace(state);
+        pause
     }
 
     /// One sweep. Dropping it leaves the bucket in order.
@@ -257,7 +284,9 @@ impl Sweeper {
         let found = self.list(identity, begun.upload_epoch).await?;
         let mut report = found.report;
         tell(&report);
-        if self.must_ask(&report) {
+        if !self.must_ask(&report) {
+            self.settings.approval.end();
+        } else if !self.settings.approval.covers(report.orphan_objects) {
             tracing::error!(
                 orphans = report.orphan_objects,
                 orphan_bytes = report.orphan_bytes,
@@ -281,14 +310,9 @@ impl Sweeper {
     }
 
     fn must_ask(&self, report: &SweepReport) -> bool {
-        let settings = &self.settings;
         let share = u128::from(report.orphan_bytes) * 100;
-        let most = u128::from(report.listed_bytes) * u128::from(settings.ask_percent);
-        share > most
-            && report.orphan_bytes > settings.ask_bytes
-            && settings
-                .approved_objects
-                .is_none_or(|approved| approved < report.orphan_objects)
+        let most = u128::from(report.listed_bytes) * u128::from(self.settings.ask_percent);
+        share > most && report.orphan_bytes > self.settings.ask_bytes
     }
 
     /// Asks the leader, and makes sure that it is still the same cluster's.
@@ -348,7 +372,7 @@ impl Sweeper {
                     "object {} is of incarnation {}, upload epoch {}; the leader is at {}, {epoch}",
                     meta.key, id.incarnation, id.upload_epoch, identity.incarnation
                 );
-                return Err(self.halt(identity, reason).await?);
+                return Err(self.halt(identity, reason).await);
             }
             ours.push((id, meta.bytes));
         }
@@ -416,6 +440,7 @@ impl Sweeper {
             let bytes = gone
                 .iter()
                 .fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes));
+            self.settings.approval.use_up(objects);
             report.deleted_objects += objects;
             report.deleted_bytes = report.deleted_bytes.saturating_add(bytes);
             counter!("aquifer_sweep_deleted_objects_total").increment(objects);
@@ -427,8 +452,17 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Fails if an earlier sweep of this incarnation found the metadata behind the bucket.
+    /// Fails if this or an earlier sweeper of this incarnation found the metadata behind the bucket.
     async fn check_halt(&self, identity: Identity) -> Result<(), SweepError> {
+        let known = {
+            let mut behind = self.behind.lock();
+            // Of another incarnation: the loss was accepted.
+            behind.take_if(|(of, _)| *of != identity);
+            behind.clone()
+        };
+        if let Some((_, reason)) = known {
+            return Err(self.halt(identity, reason).await);
+        }
         let key = sweep_halt_key(identity.cluster, identity.incarnation);
         match self.store.get(&key).await {
             Ok(bytes) => Err(SweepError::Halted {
@@ -439,13 +473,15 @@ impl Sweeper {
         }
     }
 
-    /// Halts all sweepers of this incarnation for good; returns the error that says so.
-    async fn halt(&self, identity: Identity, reason: String) -> Result<SweepError, SweepError> {
+    /// Halts all sweepers of this incarnation for good, this one even if it cannot tell the others; returns the
+    /// error that says so.
+    async fn halt(&self, identity: Identity, reason: String) -> SweepError {
+        *self.behind.lock() = Some((identity, reason.clone()));
         let key = sweep_halt_key(identity.cluster, identity.incarnation);
         let payload = vec![Bytes::from(reason.clone())];
         match self.store.put(&key, payload, PutMode::Create).await {
-            Ok(()) | Err(PutError::Exists { .. }) => Ok(SweepError::Halted { reason }),
-            Err(error) => Err(error.into()),
+            Ok(()) | Err(PutError::Exists { .. }) => SweepError::Halted { reason },
+            Err(source) => SweepError::Unwritten { reason, source },
         }
     }
 }

@@ -1,7 +1,12 @@
 //! A bucket behind the S3 protocol, through `object_store`; credentials come from the AWS SDK's default
 //! chain (environment, profile, SSO, web identity, container, instance).
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -63,12 +68,15 @@ pub struct RemoteError {
 const END_MAX: u64 = 1 << 50;
 
 /// A bucket behind the S3 protocol.
+///
+/// S3 Express lists in no order. There each listing goes through everything below the prefix and keeps the
+/// smallest keys, as many as were asked for; who pages through all of a bucket of n objects, `limit` at a time,
+/// has its server list n / `limit` times n objects.
 #[derive(Debug)]
 pub struct RemoteStore {
     client: AmazonS3,
     credentials: Arc<SdkCredentials>,
     settings: RemoteSettings,
-    /// S3 Express lists in no order.
     lists_in_order: bool,
 }
 
@@ -237,6 +245,14 @@ fn client_options() -> ClientOptions {
         .with_pool_max_idle_per_host(64)
 }
 
+/// Adds an object to those that were found, of which only the `limit` smallest keys are kept.
+fn keep_smallest(found: &mut BTreeMap<String, u64>, key: String, bytes: u64, limit: usize) {
+    found.insert(key, bytes);
+    if found.len() > limit {
+        found.pop_last();
+    }
+}
+
 /// Whether the server said that the range begins beyond the end.
 fn is_beyond_end(error: &StoreError) -> bool {
     status_of(&error.to_string()) == Some(416)
@@ -310,7 +326,7 @@ impl ObjectStore for RemoteStore {
     }
 
     async fn delete(&self, keys: &[String]) -> Result<(), DeleteError> {
-        let mut left: std::collections::BTreeSet<String> = keys
+        let mut left: BTreeSet<String> = keys
             .iter()
             .filter(|key| self.path(key).is_ok())
             .cloned()
@@ -351,7 +367,7 @@ impl ObjectStore for RemoteStore {
         limit: usize,
     ) -> Result<Vec<ObjectMeta>, ListError> {
         let mut listing = self.listing(prefix, after);
-        let mut found = Vec::new();
+        let mut found = BTreeMap::new();
         loop {
             let next = match listing.try_next().await {
                 Ok(next) => next,
@@ -367,10 +383,7 @@ impl ObjectStore for RemoteStore {
                 continue;
             };
             if key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after) {
-                found.push(ObjectMeta {
-                    key,
-                    bytes: meta.size,
-                });
+                keep_smallest(&mut found, key, meta.size, limit);
                 if self.lists_in_order && found.len() >= limit {
                     break;
                 }
@@ -378,9 +391,10 @@ impl ObjectStore for RemoteStore {
                 break;
             }
         }
-        found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        found.truncate(limit);
-        Ok(found)
+        let found = found.into_iter();
+        Ok(found
+            .map(|(key, bytes)| ObjectMeta { key, bytes })
+            .collect())
     }
 
     fn priced_per_request(&self) -> bool {

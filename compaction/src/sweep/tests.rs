@@ -229,21 +229,58 @@ async fn a_sweep_of_too_much_asks_first() {
     bed.fake.advance_upload_epoch(61);
     let sweep = async |settings: SweepSettings| bed.sweeper(settings).sweep().await;
     // 10 of 100 KiB are orphans.
-    let asking = |approved_objects| SweepSettings {
+    let asking = |approved| SweepSettings {
         ask_bytes: 10 * KIB - 1,
-        approved_objects,
+        approval: Approval::of(approved),
         ..SweepSettings::default()
     };
-    for approved in [None, Some(0), Some(9)] {
+    for approved in [0, 9] {
         let state = sweep(asking(approved)).await.unwrap();
         let SweepState::Refusing(report) = state else {
-            panic!("{approved:?}: {state:?}");
+            panic!("{approved}: {state:?}");
         };
         assert_eq!((report.orphan_objects, report.deleted_objects), (10, 0));
         assert_eq!(bed.keys().await.len(), 100);
     }
-    let report = done(sweep(asking(Some(10))).await);
+    let report = done(sweep(asking(10)).await);
     assert_eq!(report.deleted_objects, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn regression_an_approval_is_for_the_sweep_that_asked_and_no_later_one() {
+    let bed = Bed::new();
+    bed.fake.advance_upload_epoch(61);
+    let orphans = async |uniques: std::ops::Range<u64>| {
+        for unique in uniques {
+            bed.upload(&id(1, unique)).await;
+        }
+    };
+    let asking = |approval: &Approval| SweepSettings {
+        ask_bytes: KIB,
+        orphans_max: 6,
+        approval: approval.clone(),
+        ..SweepSettings::default()
+    };
+    // As many sweeps and sweepers as it takes share it.
+    let approval = Approval::of(10);
+    orphans(0..10).await;
+    for deleted in [6, 4] {
+        let report = done(bed.sweeper(asking(&approval)).sweep().await);
+        assert_eq!(report.deleted_objects, deleted);
+    }
+    orphans(10..15).await;
+    let state = bed.sweeper(asking(&approval)).sweep().await.unwrap();
+    assert!(matches!(state, SweepState::Refusing(_)), "{state:?}");
+
+    // It is of no use for later if there is nothing that asks now.
+    bed.sweep().await.unwrap();
+    let approval = Approval::of(100);
+    let sweeper = bed.sweeper(asking(&approval));
+    assert_eq!(done(sweeper.sweep().await).orphan_objects, 0);
+    orphans(15..20).await;
+    let state = sweeper.sweep().await.unwrap();
+    assert!(matches!(state, SweepState::Refusing(_)), "{state:?}");
+    assert_eq!(bed.keys().await.len(), 5);
 }
 
 #[test]
@@ -261,17 +298,10 @@ fn the_rule_is_five_percent_and_a_gibibyte() {
         let report = SweepReport {
             listed_bytes: listed,
             orphan_bytes: orphans,
-            orphan_objects: 7,
             ..SweepReport::default()
         };
-        let approved = |approved_objects| SweepSettings {
-            approved_objects,
-            ..SweepSettings::default()
-        };
-        let must_ask = |number| bed.sweeper(approved(number)).must_ask(&report);
-        assert_eq!(must_ask(None), asks, "{orphans} of {listed}");
-        assert_eq!(must_ask(Some(6)), asks, "{orphans} of {listed}");
-        assert!(!must_ask(Some(7)));
+        let sweeper = bed.sweeper(SweepSettings::default());
+        assert_eq!(sweeper.must_ask(&report), asks, "{orphans} of {listed}");
     }
 }
 
@@ -296,4 +326,25 @@ async fn it_runs_by_itself_and_survives_a_leader_that_is_away() {
     assert_eq!(bed.keys().await.len(), 0);
     bed.ports.tasks.kill();
     bed.ports.tasks.wait().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn regression_a_sweep_that_did_not_see_the_bucket_is_repeated_within_a_minute() {
+    let bed = Bed::new();
+    let sweeper = bed.sweeper(SweepSettings::default());
+    let mut state = sweeper.state();
+    bed.fake.set_unavailable(Some(false));
+    sweeper.start();
+    state.changed().await.unwrap();
+    bed.fake.set_unavailable(None);
+    let failed = bed.ports.clock.now();
+    state.changed().await.unwrap();
+    let took = bed.ports.clock.now().since(failed);
+    assert!(took <= UNSEEN_PAUSE_MAX, "{took:?}");
+    // After one that saw all of it the next comes at its time.
+    let finished = bed.ports.clock.now();
+    state.changed().await.unwrap();
+    let took = bed.ports.clock.now().since(finished);
+    assert!(took >= SweepSettings::default().interval, "{took:?}");
+    bed.ports.tasks.kill();
 }

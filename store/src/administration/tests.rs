@@ -1,4 +1,7 @@
-use aquifer_s3_server::{Server, Settings, faults::Faults};
+use aquifer_s3_server::{
+    Operation, Server, Settings,
+    faults::{Fault, Faults},
+};
 use aws_sdk_s3::types::{
     BucketLifecycleConfiguration, BucketVersioningStatus, ExpirationStatus, LifecycleExpiration,
     LifecycleRule, LifecycleRuleFilter, VersioningConfiguration,
@@ -206,6 +209,43 @@ async fn missing_rights_are_named() {
             "{report:?}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn regression_lost_answers_say_nothing_of_conditional_puts() {
+    let server = Server::start(Settings::default()).await.unwrap();
+    server.set_faults(Faults {
+        lost_reply: 0.3,
+        operations: [Operation::Put].into(),
+        ..Faults::default()
+    });
+    let mut judged = 0;
+    for _ in 0..4 {
+        let report = look(&server.endpoint(), "bucket", keys()).await;
+        // A put that is lost at every try ends the check.
+        if let Some(verdict) = report.of(Subject::CreateOnce) {
+            assert_eq!(*verdict, Verdict::Good, "{report:?}");
+            judged += 1;
+        }
+    }
+    assert!(judged > 0);
+    assert!(server.counters("").happened(Fault::LostReply) > 0);
+    assert_eq!(server.totals("bucket"), Some((0, 0)), "nothing stays");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn regression_what_was_written_without_an_answer_goes_too() {
+    let server = Server::start(Settings::default()).await.unwrap();
+    server.set_faults(Faults {
+        lost_reply: 1.0,
+        operations: [Operation::Put].into(),
+        ..Faults::default()
+    });
+    let report = look(&server.endpoint(), "bucket", keys()).await;
+    let (subject, reason) = refusal(&report);
+    assert_eq!(subject, Subject::Access);
+    assert!(reason.contains("cannot be reached"), "{reason}");
+    assert_eq!(server.totals("bucket"), Some((0, 0)), "nothing stays");
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! Against the project's own server, and against `moto_server`, which shares no code with it.
 
-use aquifer_s3_server::{Operation, Server, Settings, faults::Faults};
+use aquifer_s3_server::{
+    Operation, Server, Settings,
+    faults::{Fault, Faults},
+};
 
 use super::{connection::is_local, moto::Moto, *};
 use crate::{
@@ -70,6 +73,73 @@ async fn a_bucket_of_the_test_server_conforms() {
     let counters = server.counters("s/back/");
     assert!(counters.of(Operation::Put).ok > 0, "{counters:?}");
     assert!(counters.keys["s/back/0"].gets > 0, "{counters:?}");
+}
+
+/// As S3 Express is listed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_that_lists_in_no_order_conforms() {
+    let server = server(1).await;
+    let mut store = store(&server.endpoint(), "aquifer-test", "below").await;
+    store.lists_in_order = false;
+    crate::conformance::check(Arc::new(store), "s/").await;
+}
+
+#[test]
+fn regression_a_listing_in_no_order_keeps_as_many_as_were_asked_for() {
+    for limit in [0, 1, 3, 20] {
+        let mut found = BTreeMap::new();
+        for number in [7_u64, 3, 9, 0, 5, 2, 8, 6, 1, 4] {
+            keep_smallest(&mut found, format!("k{number}"), number, limit);
+            assert!(found.len() <= limit);
+        }
+        let smallest: Vec<u64> = (0..10).take(limit).collect();
+        assert_eq!(found.into_values().collect::<Vec<_>>(), smallest);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn regression_the_server_counts_what_it_answered() {
+    let server = server(1).await;
+    let plain = store(&server.endpoint(), "aquifer-test", "").await;
+    let put = |key: &'static str| plain.put(key, vec![Bytes::from_static(b"x")], PutMode::Create);
+    for (faults, fault) in [
+        (
+            Faults {
+                lost_reply: 1.0,
+                ..Faults::default()
+            },
+            Fault::LostReply,
+        ),
+        (
+            Faults {
+                error: 1.0,
+                ..Faults::default()
+            },
+            Fault::Error,
+        ),
+    ] {
+        server.set_faults(faults);
+        server.reset_counters();
+        // Half of the errors come after the effect.
+        for key in ["a", "b", "c", "d", "e", "f"] {
+            assert!(put(key).await.is_err());
+        }
+        let counters = server.counters("");
+        assert_eq!(counters.happened(fault), 6, "{counters:?}");
+        let puts = counters.of(Operation::Put);
+        assert_eq!((puts.requests, puts.ok), (6, 0), "{counters:?}");
+    }
+    server.set_faults(Faults::default());
+    put("good").await.unwrap();
+    assert_eq!(server.counters("").of(Operation::Put).ok, 1);
+    server.set_faults(Faults {
+        torn_body: 1.0,
+        ..Faults::default()
+    });
+    assert!(plain.get("good").await.is_err());
+    let counters = server.counters("");
+    assert_eq!(counters.of(Operation::Get).bytes, 0, "{counters:?}");
+    assert_eq!(counters.happened(Fault::TornBody), 1, "{counters:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::operation::{Call, Operation};
+use crate::{
+    faults::Fault,
+    operation::{Call, Operation},
+};
 
 /// Keys that are counted one by one; requests for further ones are in the totals only.
 pub const KEYS_MAX: usize = 200_000;
@@ -46,6 +49,8 @@ pub struct Counters {
     pub keys: BTreeMap<String, KeyCount>,
     /// Requests for keys beyond [`KEYS_MAX`].
     pub untracked: u64,
+    /// How often each fault happened.
+    pub faults: BTreeMap<Fault, u64>,
 }
 
 impl Counters {
@@ -55,10 +60,10 @@ impl Counters {
         self.operations.get(&operation).copied().unwrap_or_default()
     }
 
-    /// Largest number of GetObject requests that one key had.
+    /// How often a fault happened.
     #[must_use]
-    pub fn most_gets(&self) -> u64 {
-        self.keys.values().map(|key| key.gets).max().unwrap_or(0)
+    pub fn happened(&self, fault: Fault) -> u64 {
+        self.faults.get(&fault).copied().unwrap_or_default()
     }
 
     /// The totals, and keys that begin with `prefix`.
@@ -72,6 +77,7 @@ impl Counters {
             operations: self.operations.clone(),
             keys: keys.map(|(key, count)| (key.clone(), *count)).collect(),
             untracked: self.untracked,
+            faults: self.faults.clone(),
         }
     }
 
@@ -94,6 +100,10 @@ impl Counters {
                 Operation::List | Operation::Multipart | Operation::Bucket => {}
             }
         }
+    }
+
+    pub(crate) fn faulted(&mut self, fault: Fault) {
+        *self.faults.entry(fault).or_default() += 1;
     }
 
     pub(crate) fn answered(&mut self, call: &Call, ok: bool, bytes: u64) {

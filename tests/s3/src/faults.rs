@@ -9,13 +9,13 @@ use crate::{
     random::Random,
 };
 
-/// What goes wrong. Probabilities are per request, from 0 to 1; the default is that nothing does. In JSON
-/// every field may be left out.
+/// What goes wrong. Probabilities are per request, from 0 to 1, of those that `operations` and `key_prefix` leave;
+/// hanging puts, late writes and denied actions look at neither. The default is that nothing goes wrong. In JSON every
+/// field may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
-    /// The operations that faults happen to; empty = all of them. `deny` and the hanging puts do not look
-    /// at it.
+    /// Only these operations; empty = all of them.
     pub operations: BTreeSet<Operation>,
     /// Only keys that begin with this; empty = all, and requests without a key.
     pub key_prefix: String,
@@ -36,16 +36,40 @@ pub struct Faults {
     pub stall: f64,
     /// How long a stall is.
     pub stall_ms: u64,
-    /// So many of the next PutObject requests hang for `hang_ms` before anything happens; each one
-    /// counts this down. They are carried out in the end, even if the client has gone.
+    /// So many of the next PutObject requests, whatever their keys, hang for `hang_ms` before anything happens;
+    /// each one counts this down. They are carried out in the end, even if the client has gone.
     pub hang_puts: u32,
     /// How long they hang.
     pub hang_ms: u64,
-    /// What is written shows to reads and listings only after so long (conditional puts see it at once).
-    /// S3 does not do this; some servers promise less.
+    /// Whatever is written shows to reads and listings only after so long (conditional puts see it, and everybody
+    /// sees a delete, at once). S3 does not do this; some servers promise less.
     pub late_ms: u64,
-    /// Actions (`s3:PutObject`, ...) that the credentials have no right to: 403 AccessDenied.
+    /// Actions (`s3:PutObject`, ...) that the credentials have no right to, whatever the key: 403 AccessDenied.
     pub deny: BTreeSet<String>,
+}
+
+/// A fault that happened to a request, by the name of what it is set by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// See [`Faults::error`].
+    Error,
+    /// See [`Faults::slow_down`].
+    SlowDown,
+    /// See [`Faults::conflict`].
+    Conflict,
+    /// See [`Faults::lost_reply`].
+    LostReply,
+    /// See [`Faults::torn_body`].
+    TornBody,
+    /// See [`Faults::flipped_bit`].
+    FlippedBit,
+    /// See [`Faults::stall`].
+    Stall,
+    /// See [`Faults::hang_puts`].
+    HangPuts,
+    /// See [`Faults::deny`].
+    Deny,
 }
 
 /// How a request is answered.
@@ -61,41 +85,53 @@ pub(crate) enum Fate {
     Flipped,
 }
 
+impl Fate {
+    /// The fault that an answer shows. One that has no body cannot be damaged.
+    pub(crate) fn fault(self, has_body: bool) -> Option<Fault> {
+        match self {
+            Self::Good => None,
+            Self::Denied => Some(Fault::Deny),
+            Self::SlowDown => Some(Fault::SlowDown),
+            Self::Conflict => Some(Fault::Conflict),
+            Self::Error { .. } => Some(Fault::Error),
+            Self::LostReply => Some(Fault::LostReply),
+            Self::Torn => has_body.then_some(Fault::TornBody),
+            Self::Flipped => has_body.then_some(Fault::FlippedBit),
+        }
+    }
+}
+
 /// What happens to one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) fate: Fate,
-    pub(crate) wait: Duration,
+    /// What it waits for before anything happens.
+    pub(crate) hang: Duration,
+    pub(crate) stall: Duration,
 }
 
 impl Faults {
     /// Decides about one request; counts hanging puts down.
     pub(crate) fn plan(&mut self, call: &Call, random: &mut Random) -> Plan {
-        let mut wait = Duration::ZERO;
+        let mut plan = Plan {
+            fate: Fate::Good,
+            hang: Duration::ZERO,
+            stall: Duration::ZERO,
+        };
         if call.operation == Operation::Put && self.hang_puts > 0 {
             self.hang_puts -= 1;
-            wait = Duration::from_millis(self.hang_ms);
-        }
-        if self.deny.contains(call.action) {
-            return Plan {
-                fate: Fate::Denied,
-                wait,
-            };
+            plan.hang = Duration::from_millis(self.hang_ms);
         }
         let concerned = self.operations.is_empty() || self.operations.contains(&call.operation);
-        if !concerned || !call.key.starts_with(&self.key_prefix) {
-            return Plan {
-                fate: Fate::Good,
-                wait,
-            };
+        if self.deny.contains(call.action) {
+            plan.fate = Fate::Denied;
+        } else if concerned && call.key.starts_with(&self.key_prefix) {
+            if random.chance(self.stall) {
+                plan.stall = Duration::from_millis(self.stall_ms);
+            }
+            plan.fate = self.fate(call, random);
         }
-        if random.chance(self.stall) {
-            wait += Duration::from_millis(self.stall_ms);
-        }
-        Plan {
-            fate: self.fate(call, random),
-            wait,
-        }
+        plan
     }
 
     fn fate(&self, call: &Call, random: &mut Random) -> Fate {
@@ -180,7 +216,7 @@ mod tests {
         let mut random = Random::new(1);
         let mut wait = |operation| {
             let call = call(operation, "k", false);
-            faults.plan(&call, &mut random).wait.as_millis()
+            faults.plan(&call, &mut random).hang.as_millis()
         };
         let waits = [
             wait(Operation::Get),

@@ -138,12 +138,13 @@ fn condition(
     }
 }
 
-/// If-Match and If-None-Match of a read.
-fn check_read(
-    version: &Version,
+/// What a read finds, under its If-Match and If-None-Match.
+fn read(
+    found: Result<Version, Refusal>,
     if_match: Option<&ETagCondition>,
     if_none_match: Option<&ETagCondition>,
-) -> S3Result<()> {
+) -> S3Result<Version> {
+    let version = found?;
     let is = |condition: &ETagCondition| {
         condition.is_any()
             || condition
@@ -156,7 +157,7 @@ fn check_read(
     if if_none_match.is_some_and(is) {
         return Err(s3_error!(NotModified));
     }
-    Ok(())
+    Ok(version)
 }
 
 fn signed(number: u64) -> i64 {
@@ -191,12 +192,8 @@ impl S3 for Service {
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> Answer<GetObjectOutput> {
         let input = request.input;
-        let version = self.objects.get(&input.bucket, &input.key)?;
-        check_read(
-            &version,
-            input.if_match.as_ref(),
-            input.if_none_match.as_ref(),
-        )?;
+        let found = self.objects.get(&input.bucket, &input.key);
+        let version = read(found, input.if_match.as_ref(), input.if_none_match.as_ref())?;
         let whole = length(&version.bytes);
         let (bytes, content_range) = match &input.range {
             None => (version.bytes, None),
@@ -226,12 +223,8 @@ impl S3 for Service {
 
     async fn head_object(&self, request: S3Request<HeadObjectInput>) -> Answer<HeadObjectOutput> {
         let input = request.input;
-        let version = self.objects.get(&input.bucket, &input.key)?;
-        check_read(
-            &version,
-            input.if_match.as_ref(),
-            input.if_none_match.as_ref(),
-        )?;
+        let found = self.objects.get(&input.bucket, &input.key);
+        let version = read(found, input.if_match.as_ref(), input.if_none_match.as_ref())?;
         answer(HeadObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
             content_length: Some(signed(length(&version.bytes))),

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock,
     counters::Counters,
-    faults::{Fate, Faults, Plan},
+    faults::{Fate, Fault, Faults, Plan},
     latency::Latency,
     operation::Call,
     random::Random,
@@ -85,7 +85,13 @@ impl Front {
         request: Request<s3s::Body>,
     ) -> Result<Response<OutBody>, Cut> {
         let (plan, before, after, place) = self.draw(&call);
-        clock::sleep(plan.wait + before).await;
+        for (fault, wait) in [(Fault::HangPuts, plan.hang), (Fault::Stall, plan.stall)] {
+            if !wait.is_zero() {
+                self.counters.lock().faulted(fault);
+                clock::sleep(wait).await;
+            }
+        }
+        clock::sleep(before).await;
         let refused = match plan.fate {
             Fate::Denied => Some((StatusCode::FORBIDDEN, "AccessDenied")),
             Fate::SlowDown => Some((StatusCode::SERVICE_UNAVAILABLE, "SlowDown")),
@@ -100,24 +106,31 @@ impl Front {
             None => self.answer(request).await,
         };
         clock::sleep(after).await;
-        let (head, bytes) = answer?;
-        let ok = head.status.is_success();
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.counters.lock().answered(&call, ok, length);
-        match plan.fate {
-            Fate::LostReply => Err(Cut("this answer is lost, as the test wanted")),
-            Fate::Error { done: true } => {
-                let (head, bytes) = error(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "InternalError",
-                    call.action,
-                );
-                Ok(whole(head, bytes))
-            }
-            Fate::Torn if ok && !bytes.is_empty() => Ok(torn(head, &bytes, place)),
-            Fate::Flipped if ok && !bytes.is_empty() => Ok(whole(head, flipped(&bytes, place))),
-            _ => Ok(whole(head, bytes)),
+        let (mut head, mut bytes) = answer?;
+        let fault = plan
+            .fate
+            .fault(head.status.is_success() && !bytes.is_empty());
+        if let Some(fault) = fault {
+            self.counters.lock().faulted(fault);
         }
+        let mut sent = bytes.len();
+        match (plan.fate, fault) {
+            (Fate::LostReply, _) => return Err(Cut("this answer is lost, as the test wanted")),
+            (Fate::Error { done: true }, _) => {
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                (head, bytes) = error(status, "InternalError", call.action);
+            }
+            (Fate::Torn, Some(_)) => sent = index(bytes.len(), place),
+            (Fate::Flipped, Some(_)) => bytes = flipped(&bytes, place),
+            _ => {}
+        }
+        let ok = head.status.is_success();
+        let length = u64::try_from(sent).unwrap_or(u64::MAX);
+        self.counters.lock().answered(&call, ok, length);
+        Ok(match fault {
+            Some(Fault::TornBody) => torn(head, &bytes, sent),
+            _ => whole(head, bytes),
+        })
     }
 
     /// What happens to a request: its plan, its latency before and after it takes effect, and a number
@@ -167,10 +180,10 @@ fn whole(head: hyper::http::response::Parts, bytes: Bytes) -> Response<OutBody> 
     Response::from_parts(head, Full::new(bytes).map_err(never).boxed_unsync())
 }
 
-/// The head announces everything; the body ends at `place` (0 to 1) of it with a broken connection.
-fn torn(mut head: hyper::http::response::Parts, bytes: &Bytes, place: f64) -> Response<OutBody> {
+/// The head announces everything; the body ends after `sent` bytes of it with a broken connection.
+fn torn(mut head: hyper::http::response::Parts, bytes: &Bytes, sent: usize) -> Response<OutBody> {
     head.headers.insert(CONTENT_LENGTH, bytes.len().into());
-    let part = bytes.slice(..index(bytes.len(), place));
+    let part = bytes.slice(..sent);
     let frames = futures::stream::iter([
         Ok(Frame::data(part)),
         Err(StdError::from("this body is torn, as the test wanted")),

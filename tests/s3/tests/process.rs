@@ -84,6 +84,8 @@ fn a_process_tells_that_it_is_ready_and_takes_orders() {
     let counters: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(counters["keys"]["some/key"]["gets"], json!(2));
     assert_eq!(counters["operations"]["get"]["requests"], json!(2));
+    assert_eq!(counters["operations"]["get"]["ok"], json!(0));
+    assert_eq!(counters["faults"], json!({"slow_down": 1}));
     assert_eq!(ask(admin, "DELETE", "/counters", "").0, 200);
     let (_, text) = ask(admin, "GET", "/counters", "");
     assert!(!text.contains("some/key"), "{text}");

@@ -9,7 +9,7 @@ use aquifer_metadata_api::{
     mark::JournalMark,
     register::RegisterRequest,
 };
-use parking_lot::Mutex;
+use aquifer_store::faults::{FaultPlan, Faults, FaultyStore};
 
 use super::*;
 
@@ -107,7 +107,7 @@ async fn sweep_for(bed: &Bed, metadata: &Arc<Empty>, hours: u32) -> SweepState {
         let settings = SweepSettings {
             interval: Duration::from_secs(600),
             // The stop on large sweeps shall not be what saves the objects.
-            approved_objects: Some(u64::MAX),
+            ask_bytes: u64::MAX,
             ..SweepSettings::default()
         };
         let sweeper = sweeper(bed, metadata, settings);
@@ -145,6 +145,50 @@ async fn metadata_behind_the_bucket_deletes_nothing_even_once_it_has_caught_up()
         assert!(now > 1_100, "it has caught up: {now}");
         assert_eq!(objects(&bed).await, 200, "from epoch {epoch}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn regression_a_halt_that_cannot_be_written_is_not_forgotten() {
+    let bed = full().await;
+    let metadata = Empty::new(bed.fake.cluster(), 1, 990);
+    // Puts fail: their effect comes long after the test.
+    let faults = Faults::new(FaultPlan {
+        late_effect: 1.0,
+        late_by: Duration::from_secs(1_000_000),
+        ..FaultPlan::default()
+    });
+    let memory = Arc::clone(&bed.memory) as Arc<dyn ObjectStore>;
+    let failing = FaultyStore::new(memory, bed.ports.clone(), faults.clone());
+    let stubborn = Sweeper::new(
+        Arc::new(failing),
+        Arc::clone(&metadata) as Arc<dyn Metadata>,
+        bed.ports.another_node(),
+        SweepSettings::default(),
+    );
+    let mut state = stubborn.state();
+    stubborn.start();
+    for _ in 0..4 {
+        state.changed().await.unwrap();
+        let now = state.borrow_and_update().clone();
+        let SweepState::Failed { reason } = now else {
+            panic!("{now:?}");
+        };
+        assert!(reason.contains("the leader is at 1, 990"), "{reason}");
+        // From the first time on nothing in the bucket shows it any more.
+        metadata.advance(1_000);
+    }
+    faults.set(FaultPlan::default());
+    state.changed().await.unwrap();
+    let now = state.borrow_and_update().clone();
+    assert!(matches!(now, SweepState::Halted { .. }), "{now:?}");
+    let other = sweeper(&bed, &metadata, SweepSettings::default());
+    let halted = other.sweep().await;
+    assert!(
+        matches!(halted, Err(SweepError::Halted { .. })),
+        "{halted:?}"
+    );
+    assert_eq!(objects(&bed).await, 200);
+    stubborn.ports.tasks.kill();
 }
 
 #[tokio::test(start_paused = true)]
