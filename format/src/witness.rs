@@ -1,5 +1,5 @@
 //! Small objects in the bucket that say how far the metadata journal surely was: the *tip*, written by
-//! its leaders, and *witnesses*, written by whoever remembers more than the journal has.
+//! its leaders, and *witnesses*, written by whoever remembers more than the journal has or accepts that.
 //!
 //! Both are versioned JSON with a checksum behind it, so that people can read them and damage shows. They are created and never changed; their keys
 //! sort by incarnation, term and row ([`crate::key`]).

@@ -7,7 +7,10 @@ use aquifer_format::{
     ids::{Incarnation, JournalSeq, LeaderTerm, Offset, PartitionId, UploadEpoch},
     mark::JournalMark,
 };
-use aquifer_store::{ObjectStore, Ports, witness::Which};
+use aquifer_store::{
+    ObjectStore, Ports,
+    witness::{Which, put_witness},
+};
 
 use crate::{
     bucket::{BucketError, Marker, Remembered, Tips},
@@ -17,7 +20,7 @@ use crate::{
     journal::{Journal, JournalError, LeaseOutcome, Row},
     journal_writer::{self, Written},
     leader::StopReason,
-    lease::LeaseTerms,
+    lease::{self, LeaseTerms},
     recovery::RecoveryError,
     state::{
         Budgets,
@@ -25,8 +28,13 @@ use crate::{
     },
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Most take-overs in a row, to raise the fence above the terms that were seen.
 const TAKES_MAX: u64 = 1_000_000;
+/// How often the bucket is read again for terms that are higher still.
+const READS_MAX: u32 = 10;
 
 /// How a loss is accepted.
 #[derive(Clone, Debug)]
@@ -81,8 +89,8 @@ pub enum AcceptError {
     /// The bucket does not answer, or is another cluster's.
     #[error(transparent)]
     Bucket(#[from] BucketError),
-    /// The row could not be written; it may be there all the same. Ask for the status, then do it again.
-    #[error("the acceptance was not written: {0}")]
+    /// The row could not be written; it may be there all the same.
+    #[error("it is not known whether the acceptance was written ({0}); do it again")]
     NotWritten(StopReason),
 }
 
@@ -106,7 +114,8 @@ pub struct Accepted {
 /// Accepts the loss. Needs nothing but journal and bucket; nobody may lead. Agents and metadata processes
 /// that run should have had some seconds to leave their witnesses.
 ///
-/// Doing it again after an error is safe: a second acceptance only leaves out more.
+/// Doing it again after an error is safe: if the first one was accepted after all, then the second finds
+/// nothing missing, or leaves out more.
 ///
 /// # Errors
 /// See [`AcceptError`].
@@ -116,27 +125,29 @@ pub async fn accept_loss(
     ports: &Ports,
     settings: &AcceptSettings,
 ) -> Result<Accepted, AcceptError> {
+    // before the lease, so that a refusal changes nothing
     let remembered = Remembered::read(&*store, Which::All).await?;
-    let before = Follower::load(&*journal, settings.budgets).await?;
-    judge(&before, &remembered, &*store, settings)?;
-    let terms = LeaseTerms {
-        holder: format!("{}-{:016x}", settings.holder, ports.rand.next_u64()),
-        endpoint: String::new(),
-        ttl: settings.lease_ttl,
-    };
-    let above = highest_term(&remembered, &before);
-    let term = take_above(&*journal, ports, &terms, above, settings.patience).await?;
-    let accepted = write(
-        &*journal,
-        store,
+    let follower = Follower::load(&*journal, settings.budgets).await?;
+    judge(&follower, &remembered, &*store, settings)?;
+    let mut fence = Fence {
         ports,
-        settings,
-        (term, before, remembered),
-    )
+        journal: &*journal,
+        terms: LeaseTerms {
+            holder: format!("{}-{:016x}", settings.holder, ports.rand.next_u64()),
+            endpoint: String::new(),
+            ttl: settings.lease_ttl,
+        },
+        patience: settings.patience,
+        held: None,
+    };
+    let accepted = async {
+        let (term, remembered) = fence.raise(&*store, &follower, remembered).await?;
+        let loaded = (term, follower, remembered);
+        write(&*journal, store, ports, settings, loaded).await
+    }
     .await;
-    let release = journal.release(term);
-    if let Some(Err(error)) = ports.timeout(settings.lease_ttl, release).await {
-        tracing::warn!(%error, "the lease was not given up; it runs out by itself");
+    if let Some(term) = fence.held {
+        lease::release(ports, &*journal, term, settings.lease_ttl).await;
     }
     accepted
 }
@@ -163,40 +174,75 @@ fn highest_term(remembered: &Remembered, follower: &Follower) -> LeaderTerm {
     terms.max().unwrap_or_default().max(follower.mark().term)
 }
 
-/// Takes the lease again and again, each time with a higher term, until that is above all that were seen.
-async fn take_above(
-    journal: &dyn Journal,
-    ports: &Ports,
-    terms: &LeaseTerms,
-    above: LeaderTerm,
+/// The lease, taken to raise the fence.
+struct Fence<'a> {
+    ports: &'a Ports,
+    journal: &'a dyn Journal,
+    terms: LeaseTerms,
     patience: Duration,
-) -> Result<LeaderTerm, AcceptError> {
-    let until = ports.clock.now().plus(patience);
-    for _ in 0..TAKES_MAX {
-        let asked = journal.lease(None, &terms.holder, &terms.endpoint, terms.ttl);
-        match asked.await {
-            Ok(LeaseOutcome::Held(lease)) if lease.term > above => return Ok(lease.term),
-            Ok(LeaseOutcome::Held(_)) => {}
-            Ok(LeaseOutcome::HeldBy(other)) if ports.clock.now() >= until => {
-                return Err(AcceptError::Led {
-                    holder: other.holder,
-                });
-            }
-            Ok(LeaseOutcome::HeldBy(_)) => ports.sleep(Duration::from_millis(200)).await,
-            // the same call again says what became of it
-            Err(JournalError::InDoubt { .. }) if ports.clock.now() < until => {
-                ports.sleep(Duration::from_millis(200)).await;
-            }
-            Err(error) => return Err(RecoveryError::from(error).into()),
-        }
-    }
-    Err(RecoveryError::from(JournalError::Unusable {
-        reason: format!("its fence cannot be raised above term {above}"),
-    })
-    .into())
+    /// The last term that was given.
+    held: Option<LeaderTerm>,
 }
 
-/// Writes the row, and what the bucket says of it.
+impl Fence<'_> {
+    /// Raises the fence above every term that anybody remembers, and returns what is in the bucket after
+    /// that: witnesses may have been left meanwhile.
+    async fn raise(
+        &mut self,
+        store: &dyn ObjectStore,
+        follower: &Follower,
+        mut remembered: Remembered,
+    ) -> Result<(LeaderTerm, Remembered), AcceptError> {
+        for _ in 0..READS_MAX {
+            let term = self.take_above(highest_term(&remembered, follower)).await?;
+            remembered = Remembered::read(store, Which::All).await?;
+            if highest_term(&remembered, follower) < term {
+                return Ok((term, remembered));
+            }
+        }
+        Err(cannot_raise(highest_term(&remembered, follower)))
+    }
+
+    /// Takes the lease again and again, each time with a higher term, until that is above `above`.
+    async fn take_above(&mut self, above: LeaderTerm) -> Result<LeaderTerm, AcceptError> {
+        let clock = &self.ports.clock;
+        let until = clock.now().plus(self.patience);
+        let pause = Duration::from_millis(200);
+        for _ in 0..TAKES_MAX {
+            let terms = &self.terms;
+            let asking = self
+                .journal
+                .lease(None, &terms.holder, &terms.endpoint, terms.ttl);
+            match asking.await {
+                Ok(LeaseOutcome::Held(lease)) => {
+                    self.held = Some(lease.term);
+                    if lease.term > above {
+                        return Ok(lease.term);
+                    }
+                }
+                Ok(LeaseOutcome::HeldBy(other)) if clock.now() >= until => {
+                    return Err(AcceptError::Led {
+                        holder: other.holder,
+                    });
+                }
+                Ok(LeaseOutcome::HeldBy(_)) => self.ports.sleep(pause).await,
+                // the same call again says what became of it
+                Err(JournalError::InDoubt { .. }) if clock.now() < until => {
+                    self.ports.sleep(pause).await;
+                }
+                Err(error) => return Err(RecoveryError::from(error).into()),
+            }
+        }
+        Err(cannot_raise(above))
+    }
+}
+
+fn cannot_raise(above: LeaderTerm) -> AcceptError {
+    let reason = format!("its fence cannot be raised above term {above}");
+    RecoveryError::from(JournalError::Unusable { reason }).into()
+}
+
+/// Writes the row, and tells the bucket of it.
 async fn write(
     journal: &dyn Journal,
     store: Arc<dyn ObjectStore>,
@@ -231,13 +277,9 @@ async fn write(
     follower.hashes.push(row.seq, row.hash);
     let incarnation = follower.state.incarnation();
     let mark = follower.hashes.mark(incarnation, term);
-    let tip = follower::tip(&follower.state, mark).expect("the cluster has begun");
-    let marker = Marker {
-        cluster: tip.cluster,
-        incarnation,
-    };
-    marker.write(&*store).await?;
-    Tips::new(store, &remembered).write(&tip).await?;
+    if let Err(error) = tell_bucket(store, ports, &follower, mark, &remembered).await {
+        tracing::warn!(%error, "the loss is accepted, and the bucket does not say so; the next leader writes its marker and tip");
+    }
     let partitions = own.into_iter().map(|(id, before)| {
         let marks = follower.state.watermarks(id);
         (
@@ -256,6 +298,27 @@ async fn write(
     })
 }
 
+/// Writes what the next leader would write, and before it a witness of where the partitions go on: should
+/// this very row be lost, nobody else may remember.
+async fn tell_bucket(
+    store: Arc<dyn ObjectStore>,
+    ports: &Ports,
+    follower: &Follower,
+    mark: JournalMark,
+    remembered: &Remembered,
+) -> Result<(), BucketError> {
+    let state = &follower.state;
+    let witness = follower::witness(state, mark).expect("the cluster has begun");
+    let tip = follower::tip(state, mark).expect("the cluster has begun");
+    let marker = Marker {
+        cluster: tip.cluster,
+        incarnation: mark.incarnation,
+    };
+    put_witness(&*store, ports.rand.next_u64(), &witness).await?;
+    marker.write(&*store).await?;
+    Tips::new(store, remembered).write(&tip).await
+}
+
 /// What the new incarnation must be above.
 fn loss(follower: &Follower, remembered: &Remembered, gap: u32) -> Loss {
     let state = &follower.state;
@@ -269,7 +332,7 @@ fn loss(follower: &Follower, remembered: &Remembered, gap: u32) -> Loss {
         let known = high_watermarks.entry(*id).or_default();
         *known = (*known).max(*offset);
     }
-    // acceptances that were lost themselves left out a gap each, which nobody may have told of
+    // acceptances that were lost themselves left out a gap each; their witnesses may not have been written
     let accepted_before = highest.0.saturating_sub(state.incarnation().0);
     Loss {
         incarnation: Incarnation(highest.0.saturating_add(1)),

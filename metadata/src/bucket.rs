@@ -1,8 +1,9 @@
 //! What the bucket says of the metadata: whose it is, and how far its journal was.
 //!
 //! The *marker* names the cluster. A *tip* is written by each leader before it first serves and at each
-//! upload epoch; a *witness* by whoever remembers more than the journal has. None of them is ever needed
-//! while all goes well: they tell a journal that lost rows from one that is just young.
+//! upload epoch; a *witness* by whoever remembers more than the journal has, and by an acceptance of that, of
+//! where the partitions go on. None of them is ever needed while all goes well: they tell a journal that
+//! lost rows from one that is just young.
 
 use std::sync::Arc;
 

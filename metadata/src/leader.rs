@@ -17,7 +17,7 @@ use crate::{
     hashes::Verdict,
     journal::{Journal, JournalError, Row},
     journal_writer::{self, Written},
-    lease::{self, LeaseTerms, LeaseView, Standing},
+    lease::{self, LeaseTerms, LeaseView},
     local::{LeaderFacts, LocalMetadata},
     pager::Pager,
     recovery::RecoveryError,
@@ -213,25 +213,25 @@ impl Leader {
         let term = lease.term;
         // kept while the state is loaded, however long that takes
         let lease = lease::keep(&ports, Arc::clone(&journal), terms, term, until);
-        let remembered = match &store {
-            Some(store) => Remembered::read(&**store, Which::Newest).await?,
-            None => Remembered::default(),
-        };
-        let follower = Follower::load(&*journal, settings.budgets).await?;
-        let election = Election {
-            ports: &ports,
-            journal: Arc::clone(&journal),
-            store,
-            settings: &settings,
-            term,
-            lease,
-        };
-        let started = Self::serve(election, follower, &remembered).await;
+        let started: Result<Self, StartError> = async {
+            let remembered = match &store {
+                Some(store) => Remembered::read(&**store, Which::Newest).await?,
+                None => Remembered::default(),
+            };
+            let follower = Follower::load(&*journal, settings.budgets).await?;
+            let election = Election {
+                ports: &ports,
+                journal: Arc::clone(&journal),
+                store,
+                settings: &settings,
+                term,
+                lease,
+            };
+            Self::serve(election, follower, &remembered).await
+        }
+        .await;
         if started.is_err() {
-            let release = journal.release(term);
-            if let Some(Err(error)) = ports.timeout(settings.lease_ttl, release).await {
-                tracing::warn!(%error, "the lease was not given up; it runs out by itself");
-            }
+            lease::release(&ports, &*journal, term, settings.lease_ttl).await;
         }
         started
     }
@@ -360,19 +360,34 @@ impl Leader {
         })
     }
 
-    /// Stops: what was decided becomes durable and is answered (for at most `patience`), later requests
-    /// are refused, and the lease is given up, so that another leader need not wait.
+    /// Stops: what was decided becomes durable and is answered, later requests are refused, and the lease
+    /// is given up, so that another leader need not wait. A leader that is not done after `patience`,
+    /// because the journal does not answer, goes on until it is, and keeps its lease for so long.
     pub async fn stop(&self, patience: Duration) -> StopReason {
-        self.stopping.cancel();
-        let stopped = self.ports.timeout(patience, self.stopped()).await;
-        let reason = stopped.unwrap_or_else(|| StopReason::JournalUnusable {
-            reason: format!("the journal took no row for {patience:?}"),
-        });
-        let release = self.journal.release(self.facts.term);
-        if let Some(Err(error)) = self.ports.timeout(patience, release).await {
-            tracing::warn!(%error, "the lease was not given up; it runs out by itself");
+        match self.end(patience).await {
+            Some(ended) => {
+                let term = self.facts.term;
+                lease::release(&self.ports, &*self.journal, term, patience).await;
+                ended.reason
+            }
+            None => StopReason::JournalUnusable {
+                reason: format!(
+                    "the metadata leader was not done within {patience:?}, for the journal does not \
+                     answer: what it decided last may be durable or not, and its lease runs out by itself"
+                ),
+            },
         }
-        reason
+    }
+
+    /// Has it finish. None = it is not done after `patience`: it may still answer reads, so its lease must
+    /// not be given up.
+    pub(crate) async fn end(&self, patience: Duration) -> Option<Ended> {
+        self.stopping.cancel();
+        let ended = self.ports.timeout(patience, self.ended()).await;
+        if ended.is_none() {
+            tracing::warn!(term = %self.facts.term, ?patience, "the metadata leader is not done: the journal does not answer; its lease runs out by itself");
+        }
+        ended
     }
 }
 
@@ -403,8 +418,10 @@ async fn begin(
 
 /// Pause before the bucket is tried again.
 const BUCKET_PAUSE: Duration = Duration::from_millis(500);
+/// How long a leader tries to write into the bucket before it gives up: another one may reach it.
+const BUCKET_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Writes marker and tip, before anybody is served; waits for the bucket for as long as the lease is held.
+/// Writes marker and tip, before anybody is served.
 async fn mark(
     ports: &Ports,
     store: Arc<dyn ObjectStore>,
@@ -421,24 +438,31 @@ async fn mark(
         cluster: tip.cluster,
         incarnation,
     };
+    let until = ports.clock.now().plus(BUCKET_PATIENCE);
     loop {
-        let written = async {
+        let writing = async {
             marker.write(&*store).await?;
             tips.write(&tip).await
         };
-        match written.await {
-            Ok(()) => return Ok(tips),
-            Err(BucketError::Unreachable { reason }) => {
-                tracing::warn!(
-                    reason,
-                    "cannot lead before the bucket takes the tip of the journal; trying again"
-                );
+        let left = until.since(ports.clock.now());
+        let reason = match ports.timeout(left, writing).await {
+            Some(Ok(())) => return Ok(tips),
+            Some(Err(BucketError::Unreachable { reason })) => reason,
+            Some(Err(error)) => return Err(error.into()),
+            None => {
+                format!("the bucket did not take the tip of the journal in {BUCKET_PATIENCE:?}")
             }
-            Err(error) => return Err(error.into()),
+        };
+        if ports.clock.now().plus(BUCKET_PAUSE) >= until {
+            return Err(BucketError::Unreachable { reason }.into());
         }
+        tracing::warn!(
+            reason,
+            "cannot lead before the bucket takes the tip of the journal; trying again"
+        );
         ports.sleep(BUCKET_PAUSE).await;
-        if let Standing::Lost { by } = &*lease.standing.borrow() {
-            return Err(StartError::Stopped(StopReason::Deposed { by: Some(*by) }));
+        if let Some(reason) = lease.ends(term) {
+            return Err(StartError::Stopped(reason));
         }
     }
 }

@@ -9,7 +9,10 @@ use aquifer_format::ids::LeaderTerm;
 use aquifer_store::{Monotonic, Ports};
 use tokio::sync::{Notify, watch};
 
-use crate::journal::{Journal, JournalError, Lease, LeaseOutcome};
+use crate::{
+    journal::{Journal, JournalError, Lease, LeaseOutcome},
+    leader::StopReason,
+};
 
 /// Who asks, and for how long.
 #[derive(Clone, Debug)]
@@ -31,6 +34,20 @@ pub(crate) enum Standing {
     },
 }
 
+impl Standing {
+    /// Why a leader of `term` may not go on; None = it may.
+    pub(crate) fn ends(&self, term: LeaderTerm) -> Option<StopReason> {
+        match *self {
+            Self::HeldUntil(_) => None,
+            // terms only rise
+            Self::Lost { by } if by < term => Some(StopReason::LostRows {
+                seen: format!("the lease is of term {by}, below this leader's {term}"),
+            }),
+            Self::Lost { by } => Some(StopReason::Deposed { by: Some(by) }),
+        }
+    }
+}
+
 /// The sequencer's view of the lease.
 #[derive(Debug)]
 pub(crate) struct LeaseView {
@@ -40,6 +57,11 @@ pub(crate) struct LeaseView {
 }
 
 impl LeaseView {
+    /// See [`Standing::ends`].
+    pub(crate) fn ends(&self, term: LeaderTerm) -> Option<StopReason> {
+        self.standing.borrow().ends(term)
+    }
+
     /// Whether nobody else can lead at `now`.
     pub(crate) fn is_sure(&self, now: Monotonic) -> bool {
         matches!(&*self.standing.borrow(), Standing::HeldUntil(until) if now < *until)
@@ -140,6 +162,21 @@ pub(crate) fn keep(
         wanted,
         ttl,
     }
+}
+
+/// Gives the lease of `term` up, so that the next leader need not wait.
+pub(crate) async fn release(
+    ports: &Ports,
+    journal: &dyn Journal,
+    term: LeaderTerm,
+    patience: Duration,
+) {
+    let reason = match ports.timeout(patience, journal.release(term)).await {
+        Some(Ok(())) => return,
+        Some(Err(error)) => error.to_string(),
+        None => format!("no answer in {patience:?}"),
+    };
+    tracing::warn!(reason, "the lease was not given up; it runs out by itself");
 }
 
 async fn renew(

@@ -13,21 +13,26 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    bucket::{BucketError, Remembered},
+    bucket::Remembered,
     follower::{FollowError, Follower},
     hashes::Verdict,
-    journal::{Journal, JournalError, LeaseOutcome},
-    leader::{Election, Leader, LeaderSettings, StartError, StopReason},
-    lease,
-    recovery::RecoveryError,
+    journal::{Journal, LeaseOutcome},
+    leader::{Election, Leader, LeaderSettings, StartError},
+    lease::{self, LeaseView},
     role::Role,
 };
 
+mod next;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+
+use next::{Next, bucket_next, journal_next, lost_rows, recovery_next, stopped_next};
 
 /// How long a step of a standby may take before it is tried again on another connection.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a member that was given the lease tries to read bucket and journal before it gives the lease
+/// up: another one may reach them.
+const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause after a failure of journal or bucket.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -87,6 +92,8 @@ impl Member {
             ended: ended.clone(),
             holder: settings.leader.holder.clone(),
         };
+        // also where the task is killed with its node
+        let over = ended.drop_guard();
         let life = Life {
             journal,
             store,
@@ -101,7 +108,7 @@ impl Member {
         };
         ports.tasks.spawn(async move {
             life.live().await;
-            ended.cancel();
+            drop(over);
         });
         member
     }
@@ -126,16 +133,10 @@ impl Member {
     }
 }
 
-/// What comes next.
-enum Next {
-    /// Look again, at once.
-    Look,
-    /// Refuse, for a while.
-    Refuse(String),
-    /// Something does not answer: try again soon.
-    Retry(String),
-    /// It was asked to end.
-    End,
+/// A lease that was just given to this process.
+struct Held {
+    term: LeaderTerm,
+    until: Monotonic,
 }
 
 struct Life {
@@ -156,27 +157,46 @@ struct Life {
 
 impl Life {
     async fn live(mut self) {
-        loop {
-            let next = match self.look().await {
-                Ok(follower) => self.stand_by(follower).await,
-                Err(next) => next,
-            };
-            if self.stopping.is_cancelled() {
-                return;
-            }
-            match next {
-                Next::Look => self.troubled = None,
+        while !self.stopping.is_cancelled() {
+            match self.round().await {
                 Next::End => return,
+                Next::Look => {}
+                Next::Lost(seen) => {
+                    self.refuse(lost_rows(&seen));
+                    self.leave_witness().await;
+                    self.pause(self.settings.look_again).await;
+                }
                 Next::Refuse(reason) => {
                     self.refuse(reason);
                     self.pause(self.settings.look_again).await;
                 }
                 Next::Retry(reason) => {
                     self.trouble(&reason);
-                    self.publish_standby(None);
+                    // what was refused goes on being refused until a look says otherwise
+                    if !matches!(&*self.role.borrow(), Role::Refusing { .. }) {
+                        self.publish_standby(None);
+                    }
                     self.pause(RETRY).await;
                 }
             }
+        }
+    }
+
+    /// Looks, stands by until the lease is free, and leads until that is over.
+    async fn round(&mut self) -> Next {
+        let stopping = self.stopping.clone();
+        let waiting = async {
+            let follower = self.look().await?;
+            self.stand_by(follower).await
+        };
+        let waited = tokio::select! {
+            biased;
+            () = stopping.cancelled() => Err(Next::End),
+            waited = waiting => waited,
+        };
+        match waited {
+            Ok((follower, held)) => self.lead(follower, held).await,
+            Err(next) => next,
         }
     }
 
@@ -230,7 +250,7 @@ impl Life {
 
     /// Loads the state and compares it with what the bucket and this process remember.
     async fn look(&mut self) -> Result<Follower, Next> {
-        let remembered = self.read_bucket().await?;
+        let remembered = self.read_bucket(STEP_TIMEOUT).await?;
         let budgets = self.settings.leader.budgets;
         let loaded = Follower::load(&*self.journal, budgets).await;
         let follower = loaded.map_err(recovery_next)?;
@@ -241,69 +261,75 @@ impl Life {
         if let Some(memory) = &self.memory {
             match follower.hashes.judge(incarnation, &memory.mark) {
                 Verdict::Holds => self.memory = None,
-                Verdict::Missing { seen } => return Err(self.lost(seen).await),
+                Verdict::Missing { seen } => return Err(Next::Lost(seen)),
             }
         }
         match remembered.judge(incarnation, &follower.hashes) {
             Verdict::Holds => Ok(follower),
-            Verdict::Missing { seen } => Err(Next::Refuse(lost_rows(&seen))),
+            Verdict::Missing { seen } => Err(Next::Lost(seen)),
         }
     }
 
-    async fn read_bucket(&self) -> Result<Remembered, Next> {
+    async fn read_bucket(&self, limit: Duration) -> Result<Remembered, Next> {
         let reading = Remembered::read(&*self.store, Which::Newest);
-        match self.ports.timeout(STEP_TIMEOUT, reading).await {
+        match self.ports.timeout(limit, reading).await {
             Some(read) => read.map_err(bucket_next),
             None => Err(Next::Retry(format!(
-                "no answer from the bucket in {STEP_TIMEOUT:?}"
+                "no answer from the bucket in {limit:?}"
             ))),
         }
     }
 
-    /// Rows are gone that this process has read: it leaves its witness and refuses.
-    async fn lost(&mut self, seen: String) -> Next {
-        if let Some(memory) = &self.memory
-            && self.written != Some(memory.mark)
-        {
-            let writing = put_witness(&*self.store, self.writer, memory);
-            match self.ports.timeout(STEP_TIMEOUT, writing).await {
-                Some(Ok(key)) => {
-                    tracing::error!(key, mark = %memory.mark, "what this process remembers of the journal is in the bucket");
-                    self.written = Some(memory.mark);
-                }
-                Some(Err(error)) => {
-                    tracing::error!(%error, "the witness could not be written; trying again");
-                }
-                None => tracing::error!(
-                    "the bucket did not take the witness in {STEP_TIMEOUT:?}; trying again"
-                ),
-            }
+    /// Keeps what is known of the journal when `follower` is dropped: loaded again, it may have less.
+    fn remember(&mut self, follower: &Follower) {
+        self.memory = follower.witness().map(Arc::new);
+    }
+
+    /// Leaves in the bucket what this process remembers, once.
+    async fn leave_witness(&mut self) {
+        let Some(memory) = &self.memory else { return };
+        if self.written == Some(memory.mark) {
+            return;
         }
-        Next::Refuse(lost_rows(&seen))
+        let writing = put_witness(&*self.store, self.writer, memory);
+        match self.ports.timeout(STEP_TIMEOUT, writing).await {
+            Some(Ok(key)) => {
+                tracing::error!(key, mark = %memory.mark, "what this process remembers of the journal is in the bucket");
+                self.written = Some(memory.mark);
+            }
+            Some(Err(error)) => {
+                tracing::error!(%error, "the witness could not be written; trying again");
+            }
+            None => tracing::error!(
+                "the bucket did not take the witness in {STEP_TIMEOUT:?}; trying again"
+            ),
+        }
     }
 
     /// Follows the journal until the lease is free.
-    async fn stand_by(&mut self, mut follower: Follower) -> Next {
+    async fn stand_by(&mut self, mut follower: Follower) -> Result<(Follower, Held), Next> {
         loop {
-            if self.stopping.is_cancelled() {
-                return Next::End;
-            }
-            match self.ask_for_lease().await {
-                Ok(Asked::Held { term, until }) => return self.lead(follower, term, until).await,
-                Ok(Asked::HeldBy(endpoint)) => {
-                    self.recover_from_trouble();
-                    self.publish_standby(endpoint);
+            match self.step(&mut follower).await {
+                Ok(Some(held)) => return Ok((follower, held)),
+                Ok(None) => self.recover_from_trouble(),
+                Err(Next::Retry(reason)) => self.trouble(&reason),
+                Err(next) => {
+                    self.remember(&follower);
+                    return Err(next);
                 }
-                Err(Next::Retry(reason)) => self.trouble(&reason),
-                Err(next) => return next,
-            }
-            match self.follow(&mut follower).await {
-                Ok(()) => {}
-                Err(Next::Retry(reason)) => self.trouble(&reason),
-                Err(next) => return next,
             }
             self.pause(self.settings.poll).await;
         }
+    }
+
+    /// Asks for the lease and, where another one has it, reads what came since.
+    async fn step(&self, follower: &mut Follower) -> Result<Option<Held>, Next> {
+        match self.ask_for_lease().await? {
+            Asked::Held(held) => return Ok(Some(held)),
+            Asked::HeldBy(endpoint) => self.publish_standby(endpoint),
+        }
+        self.follow(follower).await?;
+        Ok(None)
     }
 
     async fn ask_for_lease(&self) -> Result<Asked, Next> {
@@ -313,10 +339,10 @@ impl Life {
             .journal
             .lease(None, &terms.holder, &terms.endpoint, terms.ttl);
         match self.ports.timeout(STEP_TIMEOUT, asking).await {
-            Some(Ok(LeaseOutcome::Held(lease))) => Ok(Asked::Held {
+            Some(Ok(LeaseOutcome::Held(lease))) => Ok(Asked::Held(Held {
                 term: lease.term,
                 until: lease::sure_until(asked, terms.ttl),
-            }),
+            })),
             Some(Ok(LeaseOutcome::HeldBy(other))) => {
                 let known = !other.holder.is_empty() && !other.endpoint.is_empty();
                 Ok(Asked::HeldBy(known.then_some(other.endpoint)))
@@ -326,27 +352,31 @@ impl Life {
         }
     }
 
-    async fn follow(&mut self, follower: &mut Follower) -> Result<(), Next> {
+    async fn follow(&self, follower: &mut Follower) -> Result<(), Next> {
         let advancing = follower.advance(&*self.journal);
         match self.ports.timeout(STEP_TIMEOUT, advancing).await {
             Some(Ok(_)) => Ok(()),
             Some(Err(FollowError::Trimmed)) => Err(Next::Look),
-            Some(Err(FollowError::LostRows { seen })) => {
-                self.memory = follower.witness().map(Arc::new);
-                Err(self.lost(seen).await)
-            }
+            Some(Err(FollowError::LostRows { seen })) => Err(Next::Lost(seen)),
             Some(Err(FollowError::Recovery(error))) => Err(recovery_next(error)),
             None => Err(Next::Retry(no_answer())),
         }
     }
 
     /// Leads, from the last rows of those who led before until it is over.
-    async fn lead(&mut self, follower: Follower, term: LeaderTerm, until: Monotonic) -> Next {
+    async fn lead(&mut self, follower: Follower, held: Held) -> Next {
+        let Held { term, until } = held;
         let started = self.ports.clock.now();
         let terms = self.settings.leader.lease_terms();
         let journal = Arc::clone(&self.journal);
         let view = lease::keep(&self.ports, journal, terms, term, until);
-        let leader = match self.take_over(follower, term, view).await {
+        let stopping = self.stopping.clone();
+        let taken = tokio::select! {
+            biased;
+            () = stopping.cancelled() => Err(Next::End),
+            taken = self.take_over(follower, term, view) => taken,
+        };
+        let leader = match taken {
             Ok(leader) => leader,
             Err(next) => {
                 self.release(term).await;
@@ -360,32 +390,16 @@ impl Life {
         self.role.send_replace(Role::Leader(leader.metadata()));
         let ended = tokio::select! {
             biased;
-            () = self.stopping.cancelled() => None,
+            () = stopping.cancelled() => leader.end(self.settings.stop_patience).await,
             ended = leader.ended() => Some(ended),
         };
+        self.publish_standby(None);
         let Some(ended) = ended else {
-            leader.stop(self.settings.stop_patience).await;
-            self.publish_standby(None);
             return Next::End;
         };
         self.memory = ended.memory;
-        match ended.reason {
-            StopReason::Requested => Next::End,
-            StopReason::Deposed { .. } => {
-                self.publish_standby(None);
-                Next::Look
-            }
-            StopReason::LostRows { seen } => {
-                self.refuse(lost_rows(&seen));
-                let next = self.lost(seen).await;
-                self.release(term).await;
-                next
-            }
-            StopReason::JournalUnusable { reason } => {
-                self.release(term).await;
-                Next::Refuse(reason)
-            }
-        }
+        self.release(term).await;
+        stopped_next(ended.reason)
     }
 
     /// Holds the lease: reads what the bucket says and then the last rows, and serves if they agree.
@@ -393,28 +407,11 @@ impl Life {
         &mut self,
         mut follower: Follower,
         term: LeaderTerm,
-        lease: lease::LeaseView,
+        lease: LeaseView,
     ) -> Result<Leader, Next> {
-        let remembered = loop {
-            match self.read_bucket().await {
-                Ok(remembered) => break remembered,
-                Err(Next::Retry(reason)) => self.wait_with_lease(&reason, &lease).await?,
-                Err(next) => return Err(next),
-            }
-        };
-        loop {
-            match self.follow(&mut follower).await {
-                Ok(()) => break,
-                Err(Next::Look) => {
-                    let budgets = self.settings.leader.budgets;
-                    let loaded = Follower::load(&*self.journal, budgets).await;
-                    follower = loaded.map_err(recovery_next)?;
-                }
-                Err(Next::Retry(reason)) => self.wait_with_lease(&reason, &lease).await?,
-                Err(next) => return Err(next),
-            }
-        }
-        let own = follower.witness();
+        let caught_up = self.catch_up(&mut follower, term, &lease).await;
+        self.remember(&follower);
+        let remembered = caught_up?;
         let election = Election {
             ports: &self.ports,
             journal: Arc::clone(&self.journal),
@@ -423,94 +420,63 @@ impl Life {
             term,
             lease,
         };
-        let stopping = self.stopping.clone();
-        let started = tokio::select! {
-            biased;
-            () = stopping.cancelled() => return Err(Next::End),
-            started = Leader::serve(election, follower, &remembered) => started,
-        };
-        match started {
-            Ok(leader) => Ok(leader),
-            Err(StartError::LostRows { seen }) => {
-                self.memory = own.map(Arc::new);
-                Err(self.lost(seen).await)
+        let started = Leader::serve(election, follower, &remembered).await;
+        started.map_err(|error| match error {
+            StartError::LostRows { seen } => Next::Lost(seen),
+            StartError::Stopped(reason) => stopped_next(reason),
+            StartError::Bucket(error) => bucket_next(error),
+            StartError::Recovery(error) => recovery_next(error),
+            StartError::Lease(error) => journal_next(&error),
+        })
+    }
+
+    /// Reads what the bucket says and then the last rows.
+    async fn catch_up(
+        &mut self,
+        follower: &mut Follower,
+        term: LeaderTerm,
+        lease: &LeaseView,
+    ) -> Result<Remembered, Next> {
+        let until = self.ports.clock.now().plus(TAKE_OVER_PATIENCE);
+        loop {
+            let reason = match self.read_both(follower, until).await {
+                Err(Next::Retry(reason)) => reason,
+                other => return other,
+            };
+            if self.ports.clock.now().plus(RETRY) >= until {
+                return Err(Next::Retry(reason));
             }
-            Err(StartError::Stopped(StopReason::LostRows { seen })) => {
-                Err(Next::Refuse(lost_rows(&seen)))
+            self.trouble(&reason);
+            self.ports.sleep(RETRY).await;
+            if let Some(reason) = lease.ends(term) {
+                return Err(stopped_next(reason));
             }
-            Err(StartError::Stopped(StopReason::JournalUnusable { reason })) => {
-                Err(Next::Refuse(reason))
-            }
-            Err(StartError::Stopped(_)) => Err(Next::Look),
-            Err(StartError::Bucket(error)) => Err(bucket_next(error)),
-            Err(StartError::Recovery(error)) => Err(recovery_next(error)),
-            Err(StartError::Lease(error)) => Err(journal_next(&error)),
         }
     }
 
-    /// Waits a little; an error if there is no point in it any more.
-    async fn wait_with_lease(
-        &mut self,
-        reason: &str,
-        lease: &lease::LeaseView,
-    ) -> Result<(), Next> {
-        self.trouble(reason);
-        self.pause(RETRY).await;
-        if self.stopping.is_cancelled() {
-            return Err(Next::End);
-        }
-        match &*lease.standing.borrow() {
-            lease::Standing::Lost { .. } => Err(Next::Look),
-            lease::Standing::HeldUntil(_) => Ok(()),
-        }
+    async fn read_both(
+        &self,
+        follower: &mut Follower,
+        until: Monotonic,
+    ) -> Result<Remembered, Next> {
+        let left = until.since(self.ports.clock.now());
+        let remembered = self.read_bucket(left).await?;
+        self.follow(follower).await?;
+        Ok(remembered)
     }
 
     async fn release(&self, term: LeaderTerm) {
         let ttl = self.settings.leader.lease_ttl;
-        let release = self.journal.release(term);
-        if let Some(Err(error)) = self.ports.timeout(ttl, release).await {
-            tracing::warn!(%error, "the lease was not given up; it runs out by itself");
-        }
+        lease::release(&self.ports, &*self.journal, term, ttl).await;
     }
 }
 
 /// What became of a request for the lease.
 enum Asked {
-    Held { term: LeaderTerm, until: Monotonic },
+    Held(Held),
     HeldBy(Option<String>),
 }
 
 fn no_answer() -> String {
     format!("no answer from the journal in {STEP_TIMEOUT:?}")
-}
-
-fn lost_rows(seen: &str) -> String {
-    format!(
-        "the metadata journal lost rows ({seen}); nobody serves until an operator has run `aquifer \
-         metadata accept-loss`"
-    )
-}
-
-fn journal_next(error: &JournalError) -> Next {
-    match error {
-        JournalError::InDoubt { .. } | JournalError::Unavailable { .. } => {
-            Next::Retry(error.to_string())
-        }
-        JournalError::Unusable { .. } => Next::Refuse(error.to_string()),
-        JournalError::Gap { .. } => Next::Look,
-    }
-}
-
-fn bucket_next(error: BucketError) -> Next {
-    match error {
-        BucketError::Unreachable { reason } => Next::Retry(reason),
-        BucketError::Refused { reason } => Next::Refuse(reason),
-    }
-}
-
-fn recovery_next(error: RecoveryError) -> Next {
-    match error {
-        RecoveryError::Journal(error) => journal_next(&error),
-        other => Next::Refuse(other.to_string()),
-    }
 }

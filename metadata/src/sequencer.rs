@@ -32,7 +32,7 @@ use crate::{
     hub::{Hub, Publication},
     journal_writer::{JournalWriter, Work, Written},
     leader::{Ended, StopReason},
-    lease::{LeaseView, Standing},
+    lease::LeaseView,
     local::LeaderFacts,
     pager::{Pager, Progress, Put},
     state::{
@@ -212,7 +212,7 @@ impl Sequencer {
                 written = self.writer.written.recv(), if waits_for_row => Woken::Written(written),
                 changed = self.lease.standing.changed() => {
                     // a task that ended without a word was killed with its node
-                    if changed.is_err() && !self.is_lost() {
+                    if changed.is_err() && self.lease.ends(self.term).is_none() {
                         return StopReason::Requested;
                     }
                     Woken::Lease
@@ -228,10 +228,6 @@ impl Sequencer {
         }
     }
 
-    fn is_lost(&self) -> bool {
-        matches!(&*self.lease.standing.borrow(), Standing::Lost { .. })
-    }
-
     fn wake(&mut self, woken: Woken) -> Option<StopReason> {
         match woken {
             Woken::Written(Some(Written::Durable(seq, hash))) => {
@@ -244,16 +240,9 @@ impl Sequencer {
             // the writer's task was killed with its node
             Woken::Written(None) => return Some(StopReason::Requested),
             Woken::Lease => {
-                let standing = self.lease.standing.borrow_and_update().clone();
-                if let Standing::Lost { by } = standing {
-                    if by < self.term {
-                        let seen = format!(
-                            "the lease is of term {by}, below this leader's {}",
-                            self.term
-                        );
-                        return Some(StopReason::LostRows { seen });
-                    }
-                    return Some(StopReason::Deposed { by: Some(by) });
+                let ends = self.lease.standing.borrow_and_update().ends(self.term);
+                if ends.is_some() {
+                    return ends;
                 }
                 self.resolve_doubt();
             }

@@ -6,11 +6,14 @@ use aquifer_format::{
     key::{incarnation_of_witness, tip_key, tips_prefix, witness_key, witnesses_prefix},
     witness::{Witness, WitnessError},
 };
+use futures::stream::{self, StreamExt};
 
 use crate::port::{GetError, ListError, ObjectStore, PutError, PutMode};
 
 /// Objects that one listing call asks for.
 const LIST_LIMIT: usize = 1_000;
+/// Objects that are read at a time: each agent may have left a witness.
+const READS_AT_ONCE: usize = 16;
 /// How often an object is read until it is called damaged in the bucket itself.
 const READS_MAX: u32 = 10;
 
@@ -138,36 +141,33 @@ async fn read(
     prefix: &str,
     which: Which,
 ) -> Result<Vec<Kept>, ReadWitnessError> {
-    let mut keys: Vec<(Incarnation, String)> = Vec::new();
+    let mut tries = 1;
     loop {
-        let after = keys.last().map(|(_, key)| key.as_str());
-        let page = store.list(prefix, after, LIST_LIMIT).await?;
-        let complete = page.len() < LIST_LIMIT;
-        let known = page.into_iter().filter_map(|meta| {
-            let incarnation = incarnation_of_witness(&meta.key)?;
-            Some((incarnation, meta.key))
-        });
-        let before = keys.len();
-        keys.extend(known);
-        // a page of nothing but foreign objects would be asked for again and again
-        if complete || keys.len() == before {
-            break;
+        match read_listed(store, prefix, which).await {
+            // an older tip, deleted by the leader that wrote the next one: that one is to be read
+            Err(ReadWitnessError::Get(GetError::NotFound { .. })) if tries < READS_MAX => {
+                tries += 1
+            }
+            other => return other,
         }
     }
+}
+
+async fn read_listed(
+    store: &dyn ObjectStore,
+    prefix: &str,
+    which: Which,
+) -> Result<Vec<Kept>, ReadWitnessError> {
+    let keys = list(store, prefix).await?;
     let newest = keys.iter().map(|(incarnation, _)| *incarnation).max();
+    let wanted = keys
+        .into_iter()
+        .filter(|(incarnation, _)| which == Which::All || Some(*incarnation) == newest);
+    let reads = wanted.map(|(_, key)| async move { (get(store, &key).await, key) });
+    let reads: Vec<_> = stream::iter(reads).buffered(READS_AT_ONCE).collect().await;
     let mut found = Vec::new();
-    for (incarnation, key) in keys {
-        if which == Which::Newest && Some(incarnation) != newest {
-            continue;
-        }
-        let read = match get(store, &key).await {
-            Ok(read) => read,
-            // an older tip, deleted by the leader that wrote the next one (which a listing that began
-            // later shows)
-            Err(GetError::NotFound { .. }) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        match read {
+    for (read, key) in reads {
+        match read? {
             Ok(witness) => found.push((key, witness)),
             Err(error) => return Err(ReadWitnessError::Unusable { key, error }),
         }
@@ -175,16 +175,46 @@ async fn read(
     Ok(found)
 }
 
+/// The keys of tips or witnesses, in order; what has another kind of name is not ours.
+async fn list(
+    store: &dyn ObjectStore,
+    prefix: &str,
+) -> Result<Vec<(Incarnation, String)>, ListError> {
+    let mut keys = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = store.list(prefix, after.as_deref(), LIST_LIMIT).await?;
+        let complete = page.len() < LIST_LIMIT;
+        after = page.last().map(|meta| meta.key.clone());
+        keys.extend(page.into_iter().filter_map(|meta| {
+            let incarnation = incarnation_of_witness(&meta.key)?;
+            Some((incarnation, meta.key))
+        }));
+        if complete {
+            return Ok(keys);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::{ops::Range, sync::Arc, time::Duration};
+
     use aquifer_format::{
         ids::{JournalSeq, LeaderTerm, UploadEpoch},
         mark::JournalMark,
     };
+    use async_trait::async_trait;
     use bytes::Bytes;
+    use parking_lot::Mutex;
 
     use super::*;
-    use crate::memory::MemoryStore;
+    use crate::{
+        Ports,
+        faults::{FaultPlan, Faults, FaultyStore, Latency},
+        memory::MemoryStore,
+        port::{DeleteError, ObjectMeta, Payload},
+    };
 
     fn cluster() -> ClusterId {
         let (cluster, _) = aquifer_format::key::parse_object_key(
@@ -243,6 +273,108 @@ mod tests {
             matches!(refused, Err(WriteWitnessError::Differs { .. })),
             "{refused:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn regression_other_objects_under_the_prefix_hide_nothing() {
+        let store = MemoryStore::new();
+        let first = put_tip(&store, &witness(1, 2, 3)).await.unwrap();
+        // a page of them before, and one between
+        let before = (0..LIST_LIMIT).map(|n| format!("{}-{n:04}", tips_prefix(cluster())));
+        let between = (0..LIST_LIMIT).map(|n| format!("{first}/{n:04}"));
+        for key in before.chain(between) {
+            let nothing = vec![Bytes::new()];
+            store.put(&key, nothing, PutMode::Create).await.unwrap();
+        }
+        let last = put_tip(&store, &witness(1, 2, 4)).await.unwrap();
+        let read = tips(&store, cluster(), Which::All).await.unwrap();
+        let keys: Vec<String> = read.into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, [first, last]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn regression_hundreds_of_witnesses_are_read_within_seconds() {
+        let store = Arc::new(MemoryStore::new());
+        for writer in 0..500 {
+            put_witness(&*store, writer, &witness(1, 2, 3))
+                .await
+                .unwrap();
+        }
+        let ports = Ports::simulated(1, 0);
+        let slow = Faults::new(FaultPlan {
+            get_latency: Latency::Fixed(Duration::from_millis(50)),
+            ..FaultPlan::default()
+        });
+        let slow = FaultyStore::new(store, ports.clone(), slow);
+        let reading = witnesses(&slow, cluster(), Which::Newest);
+        let read = ports.timeout(Duration::from_secs(3), reading).await;
+        assert_eq!(read.expect("in time").unwrap().len(), 500);
+    }
+
+    /// A bucket in which a leader replaces its tip between a listing and what follows it.
+    #[derive(Debug)]
+    struct Moving {
+        inner: MemoryStore,
+        next: Mutex<Option<Witness>>,
+    }
+
+    #[async_trait]
+    impl ObjectStore for Moving {
+        async fn put(&self, key: &str, payload: Payload, mode: PutMode) -> Result<(), PutError> {
+            self.inner.put(key, payload, mode).await
+        }
+
+        async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, GetError> {
+            self.inner.get_range(key, range).await
+        }
+
+        async fn get(&self, key: &str) -> Result<Bytes, GetError> {
+            self.inner.get(key).await
+        }
+
+        async fn head(&self, key: &str) -> Result<ObjectMeta, GetError> {
+            self.inner.head(key).await
+        }
+
+        async fn delete(&self, keys: &[String]) -> Result<(), DeleteError> {
+            self.inner.delete(keys).await
+        }
+
+        async fn list(
+            &self,
+            prefix: &str,
+            after: Option<&str>,
+            limit: usize,
+        ) -> Result<Vec<ObjectMeta>, ListError> {
+            let listed = self.inner.list(prefix, after, limit).await;
+            let next = self.next.lock().take();
+            if let Some(next) = next {
+                put_tip(&self.inner, &next).await.unwrap();
+                let old: Vec<String> = listed.iter().flatten().map(|m| m.key.clone()).collect();
+                self.inner.delete(&old).await.unwrap();
+            }
+            listed
+        }
+
+        fn priced_per_request(&self) -> bool {
+            self.inner.priced_per_request()
+        }
+
+        fn describe(&self) -> String {
+            self.inner.describe()
+        }
+    }
+
+    #[tokio::test]
+    async fn regression_a_tip_that_is_replaced_meanwhile_is_not_missed() {
+        let store = Moving {
+            inner: MemoryStore::new(),
+            next: Mutex::new(Some(witness(1, 2, 4))),
+        };
+        put_tip(&store, &witness(1, 2, 3)).await.unwrap();
+        let read = tips(&store, cluster(), Which::Newest).await.unwrap();
+        let seqs: Vec<u64> = read.iter().map(|(_, tip)| tip.mark.seq.0).collect();
+        assert_eq!(seqs, [4]);
     }
 
     #[tokio::test]

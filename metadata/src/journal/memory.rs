@@ -293,12 +293,13 @@ impl MemoryContent {
     fn renew(
         &mut self,
         term: LeaderTerm,
+        holder: &str,
         endpoint: &str,
         now: Monotonic,
         ttl: Duration,
     ) -> LeaseOutcome {
         match &mut self.lease {
-            Some(held) if held.lease.term == term => {
+            Some(held) if held.lease.term == term && held.lease.holder == holder => {
                 endpoint.clone_into(&mut held.lease.endpoint);
                 held.expires = now.plus(ttl);
                 LeaseOutcome::Held(held.lease.clone())
@@ -325,7 +326,7 @@ impl Journal for MemoryJournal {
         self.run(Call::Lease, |content, now| {
             Ok(match term {
                 None => content.take(holder, endpoint, now, ttl),
-                Some(term) => content.renew(term, endpoint, now, ttl),
+                Some(term) => content.renew(term, holder, endpoint, now, ttl),
             })
         })
         .await

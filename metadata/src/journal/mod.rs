@@ -175,8 +175,9 @@ pub trait Journal: Send + Sync + Debug + 'static {
     /// may be done again after [`JournalError::InDoubt`]. Names are therefore unique among the processes
     /// that share a journal.
     ///
-    /// With `Some(term)`: renews it, if nobody took it since `term` did (even if it ran out meanwhile);
-    /// never takes it. Otherwise `HeldBy` shows the last holder, whose lease may have run out.
+    /// With `Some(term)`: renews it, if `holder` took it with `term` and nobody took it since (even if it
+    /// ran out meanwhile); never takes it. Otherwise `HeldBy` shows the last holder, whose lease may have
+    /// run out. (A database that went back in time gives a term to a second holder.)
     async fn lease(
         &self,
         term: Option<LeaderTerm>,

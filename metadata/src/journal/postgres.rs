@@ -293,7 +293,7 @@ impl Journal for PostgresJournal {
         let call = async {
             match term {
                 None => lease::take(connection, holder, endpoint, ttl).await,
-                Some(term) => lease::renew(connection, term, endpoint, ttl).await,
+                Some(term) => lease::renew(connection, term, holder, endpoint, ttl).await,
             }
         };
         let limit = self.settings.call_timeout;

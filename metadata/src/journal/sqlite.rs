@@ -293,12 +293,13 @@ impl Writer {
     async fn renew(
         &mut self,
         term: LeaderTerm,
+        holder: &str,
         endpoint: &str,
         now: Monotonic,
         ttl: Duration,
     ) -> Result<LeaseOutcome, JournalError> {
         if let Some(held) = &mut self.lease {
-            if held.lease.term != term {
+            if held.lease.term != term || held.lease.holder != holder {
                 return Ok(LeaseOutcome::HeldBy(held.lease.clone()));
             }
             endpoint.clone_into(&mut held.lease.endpoint);
@@ -382,7 +383,7 @@ impl Journal for SqliteJournal {
         let writer = open.get()?;
         match term {
             None => writer.take(holder, endpoint, now, ttl).await,
-            Some(term) => writer.renew(term, endpoint, now, ttl).await,
+            Some(term) => writer.renew(term, holder, endpoint, now, ttl).await,
         }
     }
 

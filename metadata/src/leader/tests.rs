@@ -151,6 +151,34 @@ pub(crate) fn agent() -> AgentAddress {
     }
 }
 
+/// A commit of one run.
+pub(crate) fn plain_commit(
+    registration: &Registration,
+    number: u64,
+    to: PartitionId,
+    batches: Vec<BatchSummary>,
+) -> Commit {
+    Commit {
+        number: CommitNumber(number),
+        answered_through: CommitNumber(0),
+        object: ObjectId {
+            incarnation: registration.incarnation,
+            upload_epoch: registration.upload_epoch,
+            writer: registration.slot,
+            level: ObjectLevel::L0,
+            unique: number,
+        },
+        object_bytes: 1_000,
+        locations: vec![0],
+        runs: vec![Run {
+            partition: to,
+            position: 8,
+            stored_bytes: 500,
+            batches,
+        }],
+    }
+}
+
 /// An agent's session with its stream of commits.
 pub(crate) struct Writer {
     pub(crate) registration: Registration,
@@ -160,11 +188,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) async fn new(metadata: &LocalMetadata) -> Self {
-        let request = RegisterRequest {
-            previous_slot: None,
-            agent: agent(),
-            seen: None,
-        };
+        let request = RegisterRequest::new(agent());
         let registration = metadata.register(request).await.expect("registers");
         let channel = metadata.commits(registration.session).await;
         Self {
@@ -177,25 +201,7 @@ impl Writer {
     pub(crate) fn commit(&mut self, to: PartitionId, batches: Vec<BatchSummary>) -> Commit {
         let number = self.next;
         self.next += 1;
-        Commit {
-            number: CommitNumber(number),
-            answered_through: CommitNumber(0),
-            object: ObjectId {
-                incarnation: self.registration.incarnation,
-                upload_epoch: self.registration.upload_epoch,
-                writer: self.registration.slot,
-                level: ObjectLevel::L0,
-                unique: number,
-            },
-            object_bytes: 1_000,
-            locations: vec![0],
-            runs: vec![Run {
-                partition: to,
-                position: 8,
-                stored_bytes: 500,
-                batches,
-            }],
-        }
+        plain_commit(&self.registration, number, to, batches)
     }
 
     pub(crate) async fn send(&self, commit: Commit) {

@@ -2,20 +2,26 @@
 
 use aquifer_format::ids::{JournalSeq, PartitionId, UploadEpoch};
 use aquifer_metadata_api::{Metadata, MetadataError, commit::CommitAnswer, watch::Frame};
-use aquifer_store::{PutMode, Tasks, memory::MemoryStore};
+use aquifer_store::{
+    PutMode, Tasks,
+    faults::{Faults, FaultyStore},
+    memory::MemoryStore,
+};
+use hooked::Hooked;
 
 use super::*;
 use crate::{
     LocalMetadata,
     accept_loss::{AcceptError, AcceptSettings, accept_loss},
-    journal::{
-        Appended, Loaded, Page, PageKey, Row, RowAt,
-        memory::{MemoryJournal, MemorySwitches},
-    },
+    journal::memory::{MemoryJournal, MemorySwitches},
     leader::tests::{Writer, base_offset, batch, create_topic, locate, partition},
     state::Budgets,
     status::{Problem, status},
 };
+
+pub(crate) mod hooked;
+mod lost_rows;
+mod take_over;
 
 /// A journal, a bucket, and processes that use them.
 pub(crate) struct Cluster {
@@ -52,6 +58,11 @@ impl Cluster {
     }
 
     pub(crate) fn start_on(&self, journal: Arc<dyn Journal>) -> Process {
+        let store = Arc::<MemoryStore>::clone(&self.store);
+        self.start_with(journal, store)
+    }
+
+    fn start_with(&self, journal: Arc<dyn Journal>, store: Arc<dyn ObjectStore>) -> Process {
         let ports = self.ports.another_node();
         let settings = MemberSettings {
             leader: LeaderSettings {
@@ -60,11 +71,17 @@ impl Cluster {
             },
             ..MemberSettings::default()
         };
-        let store = Arc::<MemoryStore>::clone(&self.store);
         Process {
             member: Member::start(journal, store, &ports, settings),
             tasks: ports.tasks,
         }
+    }
+
+    /// The bucket as one process has it, and what breaks it.
+    pub(crate) fn faulty_store(&self) -> (Arc<dyn ObjectStore>, Faults) {
+        let (store, faults) = (Arc::<MemoryStore>::clone(&self.store), Faults::default());
+        let faulty = FaultyStore::new(store, self.ports.clone(), faults.clone());
+        (Arc::new(faulty), faults)
     }
 
     pub(crate) async fn sleep(&self, millis: u64) {
@@ -75,6 +92,12 @@ impl Cluster {
         let journal = Arc::<MemoryJournal>::clone(&self.journal);
         let store = Arc::<MemoryStore>::clone(&self.store);
         accept_loss(journal, store, &self.ports, &AcceptSettings::default()).await
+    }
+
+    async fn witnesses(&self) -> Vec<Witness> {
+        let remembered = Remembered::read(&*self.store, Which::Newest).await;
+        let witnesses = remembered.expect("the bucket answers").witnesses;
+        witnesses.into_iter().map(|(_, witness)| witness).collect()
     }
 
     async fn problem(&self) -> Option<Problem> {
@@ -119,8 +142,8 @@ impl Process {
 }
 
 /// What an agent has: a session, its stream, and what its watch showed last.
-struct Agent {
-    writer: Writer,
+pub(crate) struct Agent {
+    pub(crate) writer: Writer,
     seen: aquifer_metadata_api::mark::JournalMark,
 }
 
@@ -244,80 +267,21 @@ async fn an_outage_of_the_journal_ends_nobody() {
     three.stands_by().await;
 }
 
-/// A journal that one process cannot reach for a while.
-#[derive(Debug)]
-struct Gate {
-    inner: MemoryJournal,
-    open: watch::Sender<bool>,
-}
-
-impl Gate {
-    async fn pass(&self) {
-        let mut open = self.open.subscribe();
-        // the sender is here
-        let _ = open.wait_for(|open| *open).await;
-    }
-}
-
-#[async_trait::async_trait]
-impl Journal for Gate {
-    async fn lease(
-        &self,
-        term: Option<LeaderTerm>,
-        holder: &str,
-        endpoint: &str,
-        ttl: Duration,
-    ) -> Result<LeaseOutcome, JournalError> {
-        self.pass().await;
-        self.inner.lease(term, holder, endpoint, ttl).await
-    }
-
-    async fn release(&self, term: LeaderTerm) -> Result<(), JournalError> {
-        self.pass().await;
-        self.inner.release(term).await
-    }
-
-    async fn append(&self, row: &Row) -> Result<Appended, JournalError> {
-        self.pass().await;
-        self.inner.append(row).await
-    }
-
-    async fn read(&self, from: JournalSeq, limit: usize) -> Result<Vec<Row>, JournalError> {
-        self.pass().await;
-        self.inner.read(from, limit).await
-    }
-
-    async fn put_pages(
-        &self,
-        term: LeaderTerm,
-        newest: RowAt,
-        pages: Vec<Page>,
-        removed: Vec<PageKey>,
-        through: JournalSeq,
-    ) -> Result<bool, JournalError> {
-        self.pass().await;
-        self.inner
-            .put_pages(term, newest, pages, removed, through)
-            .await
-    }
-
-    async fn load(&self) -> Result<Loaded, JournalError> {
-        self.pass().await;
-        self.inner.load().await
-    }
-}
-
 /// The lease is the lease: a leader that another one replaced while it could not reach the journal (as one
 /// that was stopped and goes on later) neither appends nor answers a read.
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_was_replaced_neither_appends_nor_answers() {
     for write_first in [false, true] {
         let cluster = Cluster::new();
-        let gate = Arc::new(Gate {
-            inner: (*cluster.journal).clone(),
-            open: watch::Sender::new(true),
+        let (open, opened) = watch::channel(true);
+        let gate = Hooked::new(&cluster.journal, move |_| {
+            let mut opened = opened.clone();
+            Box::pin(async move {
+                // an error: the test is over
+                let _ = opened.wait_for(|open| *open).await;
+            })
         });
-        let old = cluster.start_on(Arc::<Gate>::clone(&gate));
+        let old = cluster.start_on(gate);
         let stale = old.leads().await;
         let topic = create_topic(&*stale, "orders", 1).await.expect("creates");
         let to = partition(topic, 0);
@@ -325,7 +289,7 @@ async fn a_leader_that_was_replaced_neither_appends_nor_answers() {
         old_writer.append(to, 1).await;
         let new = cluster.start();
         new.stands_by().await;
-        gate.open.send_replace(false);
+        open.send_replace(false);
         let metadata = new.leads().await;
         let mut writer = Writer::new(&metadata).await;
         assert_eq!(writer.append(to, 10).await.0, 1);
@@ -340,7 +304,7 @@ async fn a_leader_that_was_replaced_neither_appends_nor_answers() {
         assert!(!matches!(read, Some(Ok(_))), "{read:?}");
         assert!(old.is(Role::is_leader), "it cannot know yet");
         let waiting = locate(&stale, to);
-        gate.open.send_replace(true);
+        open.send_replace(true);
         let waited = waiting.await;
         assert!(
             matches!(waited, Err(MetadataError::Unavailable { .. })),
@@ -355,7 +319,7 @@ async fn a_leader_that_was_replaced_neither_appends_nor_answers() {
 }
 
 /// A cluster whose journal goes back to a copy under load; what the agent was shown.
-async fn restored(cluster: &Cluster, lost: u32) -> (Process, Agent, PartitionId) {
+pub(crate) async fn restored(cluster: &Cluster, lost: u32) -> (Process, Agent, PartitionId) {
     let one = cluster.start();
     let metadata = one.leads().await;
     let topic = create_topic(&*metadata, "orders", 2)

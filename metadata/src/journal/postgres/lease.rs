@@ -69,16 +69,18 @@ pub(super) async fn take(
     }))
 }
 
-/// Renews the lease of `term`, if nobody took it since.
+/// Renews the lease that `holder` took with `term`, if nobody took it since.
 pub(super) async fn renew(
     connection: &mut PgConnection,
     term: LeaderTerm,
+    holder: &str,
     endpoint: &str,
     ttl: Duration,
 ) -> Result<LeaseOutcome, JournalError> {
     let renewed = sqlx::query(sql::RENEW_LEASE)
         .bind(SHARD)
         .bind(to_signed(term.0))
+        .bind(holder)
         .bind(endpoint)
         .bind(milliseconds(ttl))
         .fetch_optional(&mut *connection)

@@ -213,12 +213,12 @@ SET term = $2, holder = $3, endpoint = $4,
     expires_at = clock_timestamp() + $5 * INTERVAL '1 millisecond'
 WHERE shard = $1";
 
-/// Renews the lease, if nobody took it and it was not given up. Binds: shard, term, endpoint,
-/// time-to-live in milliseconds.
+/// Renews the lease, if nobody took it and it was not given up (nobody has it then). Binds: shard, term,
+/// holder, endpoint, time-to-live in milliseconds.
 pub(super) const RENEW_LEASE: &str = "
 UPDATE leases
-SET endpoint = $3, expires_at = clock_timestamp() + $4 * INTERVAL '1 millisecond'
-WHERE shard = $1 AND term = $2 AND holder <> ''
+SET endpoint = $4, expires_at = clock_timestamp() + $5 * INTERVAL '1 millisecond'
+WHERE shard = $1 AND term = $2 AND holder = $3 AND holder <> ''
 RETURNING term, holder, endpoint";
 
 /// Gives the lease up. Binds: shard, term.

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::{World, Writer, batch, locate, partition};
 use crate::{
-    journal::memory::{Call, Fault},
+    journal::{
+        LeaseOutcome,
+        memory::{Call, Fault},
+    },
     leader::StopReason,
 };
 
@@ -129,4 +132,30 @@ async fn a_stop_answers_what_was_decided_and_gives_the_lease_up() {
     assert!(other.is_ok());
     let took = ports.clock.now().since(started);
     assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn regression_a_leader_that_is_not_done_in_time_keeps_its_lease() {
+    let world = World::new().await;
+    let topic = world.topic("orders", 1).await;
+    let mut writer = Writer::new(&world.metadata).await;
+    world.switches.fail_next(Call::Append, Fault::Hang);
+    let commit = writer.commit(partition(topic, 0), vec![batch(3)]);
+    writer.send(commit).await;
+    world.sleep(10).await;
+    let reason = world.leader.stop(Duration::from_secs(1)).await;
+    assert!(
+        matches!(reason, StopReason::JournalUnusable { .. }),
+        "{reason:?}"
+    );
+    // what it may still answer is right for as long as nobody else leads
+    let ttl = Duration::from_secs(1);
+    let taken = world.journal.lease(None, "other", "", ttl).await;
+    assert!(matches!(taken, Ok(LeaseOutcome::HeldBy(_))), "{taken:?}");
+    // the same row is tried again
+    writer.answer().await;
+    assert_eq!(world.leader.stopped().await, StopReason::Requested);
+    world.sleep(3_000).await;
+    let taken = world.journal.lease(None, "other", "", ttl).await;
+    assert!(matches!(taken, Ok(LeaseOutcome::Held(_))), "{taken:?}");
 }

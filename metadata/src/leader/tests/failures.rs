@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use aquifer_format::ids::JournalSeq;
-use aquifer_metadata_api::{Metadata, MetadataError, mark::JournalMark};
+use aquifer_metadata_api::{Metadata, MetadataError, mark::JournalMark, register::RegisterRequest};
 
-use super::{World, Writer, create_topic, locate, partition};
+use super::{World, Writer, agent, create_topic, locate, partition};
 use crate::{
     Leader, LeaderSettings,
     journal::memory::{Call, Fault},
@@ -150,10 +150,9 @@ async fn a_row_of_a_later_term_means_deposed_or_lost_and_the_lease_tells_which()
             let taken = world.journal.lease(None, "other", "", ttl).await;
             taken.expect("takes");
             // what registers below would be refused by the fence
-            let request = aquifer_metadata_api::register::RegisterRequest {
-                previous_slot: None,
-                agent: super::agent(),
+            let request = RegisterRequest {
                 seen: Some(mark),
+                ..RegisterRequest::new(agent())
             };
             let told = world.metadata.register(request).await;
             assert!(
