@@ -10,7 +10,7 @@ use aquifer_metadata_api::{
 };
 use aquifer_store::{Monotonic, Ports};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 /// Pause after the first failed registration; doubles up to [`BACK_OFF_MAX`].
 const BACK_OFF_MIN: Duration = Duration::from_millis(50);
@@ -23,7 +23,7 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct AgentSession {
     current: watch::Sender<Registration>,
-    lost: mpsc::UnboundedSender<SessionId>,
+    lost: watch::Sender<Option<SessionId>>,
     memory: Arc<Memory>,
 }
 
@@ -61,7 +61,7 @@ impl AgentSession {
     /// Registers; asks again while the metadata service is unavailable.
     ///
     /// # Errors
-    /// [`MetadataError::Refused`]: the request itself is wrong.
+    /// [`MetadataError::Refused`]: the request itself is wrong, or this agent is not admitted.
     pub async fn register(
         metadata: Arc<dyn Metadata>,
         ports: Ports,
@@ -72,7 +72,7 @@ impl AgentSession {
             lost_rows: watch::Sender::new(None),
         });
         let registration = register(&metadata, &ports, &request, &memory).await?;
-        let (lost, losses) = mpsc::unbounded_channel();
+        let (lost, losses) = watch::channel(None);
         let session = Arc::new(Self {
             current: watch::Sender::new(registration),
             lost,
@@ -122,8 +122,13 @@ impl AgentSession {
     /// Reports that the leader answered UNKNOWN_SESSION for `session`. Reports of sessions that were
     /// replaced already are ignored.
     pub fn report_lost(&self, session: SessionId) {
-        // The receiver is gone only when the node's tasks have ended.
-        let _ = self.lost.send(session);
+        self.lost.send_if_modified(|lost| {
+            let is_current = self.current.borrow().session == session;
+            if is_current {
+                *lost = Some(session);
+            }
+            is_current
+        });
     }
 }
 
@@ -132,16 +137,17 @@ async fn follow(
     ports: Ports,
     mut request: RegisterRequest,
     current: watch::Sender<Registration>,
-    mut losses: mpsc::UnboundedReceiver<SessionId>,
+    mut losses: watch::Receiver<Option<SessionId>>,
     memory: Arc<Memory>,
 ) {
     let mut registered_at: Option<Monotonic> = None;
-    while let Some(lost) = losses.recv().await {
+    while losses.changed().await.is_ok() {
+        let lost = *losses.borrow_and_update();
         let (session, slot) = {
             let now = current.borrow();
             (now.session, now.slot)
         };
-        if lost != session {
+        if lost != Some(session) {
             continue;
         }
         tracing::warn!(%session, "the commit session has ended; registering anew");
@@ -150,20 +156,18 @@ async fn follow(
             ports.clock.sleep_until(at.plus(BACK_OFF_MAX)).await;
         }
         request.previous_slot = Some(slot);
-        match register(&metadata, &ports, &request, &memory).await {
-            Ok(registration) => {
-                tracing::info!(
-                    session = %registration.session,
-                    slot = %registration.slot,
-                    "registered anew"
-                );
-                registered_at = Some(ports.clock.now());
-                current.send_replace(registration);
+        let registration = loop {
+            match register(&metadata, &ports, &request, &memory).await {
+                Ok(registration) => break registration,
+                Err(error) => {
+                    tracing::error!(%error, retry_in = ?BACK_OFF_MAX, "the metadata service refuses this agent, which cannot produce until it is admitted again");
+                }
             }
-            Err(error) => {
-                tracing::error!(%error, "the metadata service refuses this agent; it can no longer produce");
-            }
-        }
+            ports.sleep(BACK_OFF_MAX).await;
+        };
+        tracing::info!(session = %registration.session, slot = %registration.slot, "registered anew");
+        registered_at = Some(ports.clock.now());
+        current.send_replace(registration);
     }
 }
 
@@ -190,5 +194,39 @@ async fn register(
         }
         ports.sleep(back_off).await;
         back_off = (back_off * 2).min(BACK_OFF_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aquifer_metadata_api::{
+        fake::{FAKE_START_UNIX_MILLIS, Fake},
+        register::AgentAddress,
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn regression_an_agent_that_was_refused_registers_once_it_is_admitted() {
+        let fake = Fake::new();
+        let ports = Ports::simulated(1, FAKE_START_UNIX_MILLIS);
+        let request = RegisterRequest::new(AgentAddress {
+            host: "a".to_owned(),
+            port: 1,
+            node_ids: 1,
+            zone: String::new(),
+            peer: String::new(),
+        });
+        let session = AgentSession::register(fake.clone(), ports.clone(), request).await;
+        let session = session.unwrap();
+        let before = session.registration();
+        fake.end_session(before.session);
+        fake.set_refusing(true);
+        session.report_lost(before.session);
+        ports.sleep(Duration::from_secs(60)).await;
+        assert_eq!(session.registration(), before);
+        fake.set_refusing(false);
+        ports.sleep(2 * BACK_OFF_MAX).await;
+        assert_ne!(session.registration().session, before.session);
     }
 }

@@ -30,7 +30,8 @@ pub enum MetadataError {
         /// What was seen.
         reason: String,
     },
-    /// The call breaks a rule of this interface; a bug of the caller, not to be retried.
+    /// The call breaks a rule of this interface (a bug of the caller), or shows that the caller is not
+    /// admitted. Not to be retried blindly: until somebody does something about it the answer is the same.
     #[error("the metadata service refused the call: {reason}")]
     Refused {
         /// Which rule.

@@ -16,6 +16,18 @@ pub struct RegisterRequest {
     pub seen: Option<JournalMark>,
 }
 
+impl RegisterRequest {
+    /// Of a writer that had no slot and was shown nothing.
+    #[must_use]
+    pub fn new(agent: AgentAddress) -> Self {
+        Self {
+            previous_slot: None,
+            agent,
+            seen: None,
+        }
+    }
+}
+
 /// Where an agent can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentAddress {

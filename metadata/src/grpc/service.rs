@@ -15,8 +15,9 @@ use aquifer_store::Ports;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{
-    Request, Response, Status, Streaming, codegen::tokio_stream::wrappers::ReceiverStream,
-    metadata::MetadataValue,
+    Request, Response, Status, Streaming,
+    codegen::tokio_stream::wrappers::ReceiverStream,
+    metadata::{MetadataMap, MetadataValue},
 };
 
 use super::{sealed::SealedFrames, streams};
@@ -57,7 +58,7 @@ impl Service {
         match &*self.role.borrow() {
             Role::Leader(leader) => Ok(Arc::clone(leader)),
             Role::Standby { leader } => Err(not_leader(leader.as_deref(), "")),
-            Role::Refusing { reason } => Err(failed(MetadataError::LostRows {
+            Role::Refusing { reason } => Err(status_of(&MetadataError::LostRows {
                 reason: reason.clone(),
             })),
         }
@@ -103,13 +104,24 @@ fn status_of_role(role: &Role) -> Status {
 /// An answer, with the leader's term.
 fn answered<T>(leader: &LocalMetadata, message: T) -> Response<T> {
     let mut response = Response::new(message);
-    let term = MetadataValue::from(leader.facts().term.0);
-    response.metadata_mut().insert(TERM_HEADER, term);
+    add_term(response.metadata_mut(), leader);
     response
 }
 
-fn failed(error: MetadataError) -> Status {
-    status_of(&error)
+/// An error of the leader's, with its term where it says something of the state. (That a call did not
+/// happen stays true after the leader was deposed.)
+fn failed(leader: &LocalMetadata) -> impl FnOnce(MetadataError) -> Status {
+    move |error| {
+        let mut status = status_of(&error);
+        if !matches!(error, MetadataError::Unavailable { .. }) {
+            add_term(status.metadata_mut(), leader);
+        }
+        status
+    }
+}
+
+fn add_term(to: &mut MetadataMap, leader: &LocalMetadata) {
+    to.insert(TERM_HEADER, MetadataValue::from(leader.facts().term.0));
 }
 
 /// The first call of a stream.
@@ -165,7 +177,7 @@ impl metadata_server::Metadata for Service {
     ) -> Result<Response<proto::RegisterReply>, Status> {
         let leader = self.leader()?;
         let request = wire::register_from(request.into_inner()).map_err(malformed)?;
-        let registration = leader.register(request).await.map_err(failed)?;
+        let registration = leader.register(request).await.map_err(failed(&leader))?;
         Ok(answered(&leader, wire::registration_to(&registration)))
     }
 
@@ -181,7 +193,10 @@ impl metadata_server::Metadata for Service {
                 "a stream of commits does not begin with its session",
             )));
         };
-        let channel = leader.commits(SessionId(session)).await.map_err(failed)?;
+        let channel = leader
+            .commits(SessionId(session))
+            .await
+            .map_err(failed(&leader))?;
         let answers = streams::commits(&self.ports, calls, channel, ended);
         Ok(answered(&leader, ReceiverStream::new(answers)))
     }
@@ -192,7 +207,7 @@ impl metadata_server::Metadata for Service {
     ) -> Result<Response<proto::LocateReply>, Status> {
         let leader = self.leader()?;
         let request = wire::locate_from(request.into_inner()).map_err(malformed)?;
-        let reply = leader.locate(request).await.map_err(failed)?;
+        let reply = leader.locate(request).await.map_err(failed(&leader))?;
         Ok(answered(&leader, wire::locate_reply_to(&reply)))
     }
 
@@ -202,7 +217,7 @@ impl metadata_server::Metadata for Service {
     ) -> Result<Response<proto::OffsetsReply>, Status> {
         let leader = self.leader()?;
         let request = wire::offsets_from(request.into_inner()).map_err(malformed)?;
-        let reply = leader.offsets(request).await.map_err(failed)?;
+        let reply = leader.offsets(request).await.map_err(failed(&leader))?;
         Ok(answered(&leader, wire::offsets_reply_to(&reply)))
     }
 
@@ -211,7 +226,7 @@ impl metadata_server::Metadata for Service {
         _: Request<proto::BarrierRequest>,
     ) -> Result<Response<proto::BarrierReply>, Status> {
         let leader = self.leader()?;
-        let (term, seq) = leader.barrier().await.map_err(failed)?;
+        let (term, seq) = leader.barrier().await.map_err(failed(&leader))?;
         let reply = proto::BarrierReply {
             term: term.0,
             seq: seq.0,
@@ -225,7 +240,10 @@ impl metadata_server::Metadata for Service {
     ) -> Result<Response<proto::LiveObjectsReply>, Status> {
         let leader = self.leader()?;
         let objects = wire::live_from(request.get_ref()).map_err(malformed)?;
-        let reply = leader.live_objects(objects).await.map_err(failed)?;
+        let reply = leader
+            .live_objects(objects)
+            .await
+            .map_err(failed(&leader))?;
         Ok(answered(&leader, wire::live_reply_to(&reply)))
     }
 
@@ -242,7 +260,7 @@ impl metadata_server::Metadata for Service {
             )));
         };
         let (session, seen) = wire::open_watch_from(open).map_err(malformed)?;
-        let channel = leader.watch(session, seen).await.map_err(failed)?;
+        let channel = leader.watch(session, seen).await.map_err(failed(&leader))?;
         let sealed = Arc::clone(&self.sealed);
         let frames = streams::watch(&self.ports, calls, channel, sealed, ended);
         Ok(answered(&leader, ReceiverStream::new(frames)))
@@ -254,7 +272,7 @@ impl metadata_server::Metadata for Service {
     ) -> Result<Response<proto::KafkaReply>, Status> {
         let leader = self.leader()?;
         let call = wire::kafka_from(request.into_inner()).map_err(malformed)?;
-        let body = leader.kafka(call).await.map_err(failed)?;
+        let body = leader.kafka(call).await.map_err(failed(&leader))?;
         Ok(answered(&leader, proto::KafkaReply { body }))
     }
 }

@@ -6,13 +6,10 @@ mod sharing;
 
 use std::{sync::Arc, time::Duration};
 
-use aquifer_format::ids::{CommitNumber, ObjectId, ObjectLevel, PartitionId};
 use aquifer_metadata_api::{
-    Metadata,
-    commit::{BatchSummary, Commit, Run},
-    conformance,
+    Metadata, conformance,
     grpc::{Endpoint, GrpcMetadata, GrpcSettings},
-    register::{AgentAddress, RegisterRequest, Registration},
+    register::RegisterRequest,
     secret::ClusterSecret,
 };
 use aquifer_store::Ports;
@@ -23,6 +20,7 @@ use super::{GrpcServer, GrpcServerSettings, serve};
 use crate::{
     Leader, LeaderSettings,
     journal::{Journal, memory::MemoryJournal},
+    leader,
     role::Role,
 };
 
@@ -35,11 +33,15 @@ struct Node {
 
 impl Node {
     async fn new(role: Role) -> Self {
+        Self::admitting(secret(), role).await
+    }
+
+    async fn admitting(secret: ClusterSecret, role: Role) -> Self {
         let ports = Ports::system();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let (sender, receiver) = watch::channel(role);
         let settings = GrpcServerSettings::default();
-        let server = serve(&ports, listener, receiver, secret(), settings);
+        let server = serve(&ports, listener, receiver, secret, settings);
         Self {
             ports,
             server: server.expect("serves"),
@@ -105,46 +107,8 @@ async fn lead(journal: &MemoryJournal) -> Leader {
     leader.expect("leads")
 }
 
-/// A commit of one run.
-fn plain_commit(
-    registration: &Registration,
-    number: u64,
-    to: PartitionId,
-    batches: Vec<BatchSummary>,
-) -> Commit {
-    Commit {
-        number: CommitNumber(number),
-        answered_through: CommitNumber(0),
-        object: ObjectId {
-            incarnation: registration.incarnation,
-            upload_epoch: registration.upload_epoch,
-            writer: registration.slot,
-            level: ObjectLevel::L0,
-            unique: number,
-        },
-        object_bytes: 1_000,
-        locations: vec![0],
-        runs: vec![Run {
-            partition: to,
-            position: 8,
-            stored_bytes: 500,
-            batches,
-        }],
-    }
-}
-
 fn agent() -> RegisterRequest {
-    RegisterRequest {
-        previous_slot: None,
-        agent: AgentAddress {
-            host: "agent".to_owned(),
-            port: 9092,
-            node_ids: 1,
-            zone: String::new(),
-            peer: String::new(),
-        },
-        seen: None,
-    }
+    RegisterRequest::new(leader::tests::agent())
 }
 
 async fn sleep(millis: u64) {

@@ -21,8 +21,7 @@ pub(super) async fn registrations_have_sessions_of_their_own(metadata: Arc<dyn M
     assert_eq!(first.cluster, second.cluster);
     let request = RegisterRequest {
         previous_slot: Some(first.slot),
-        agent: address(),
-        seen: None,
+        ..RegisterRequest::new(address())
     };
     let third = metadata.register(request).await.expect("registers");
     assert_ne!(third.session, first.session);

@@ -96,11 +96,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) async fn new(metadata: &Arc<dyn Metadata>) -> Self {
-        let request = RegisterRequest {
-            previous_slot: None,
-            agent: address(),
-            seen: None,
-        };
+        let request = RegisterRequest::new(address());
         let registration = metadata.register(request).await.expect("registers");
         let channel = metadata.commits(registration.session).await;
         Self {

@@ -173,9 +173,8 @@ pub(super) async fn what_was_shown_is_known_again(metadata: Arc<dyn Metadata>) {
     };
     for seen in [None, Some(early), Some(late), Some(before)] {
         let request = RegisterRequest {
-            previous_slot: None,
-            agent: address(),
             seen,
+            ..RegisterRequest::new(address())
         };
         let registered = metadata.register(request).await;
         registered.expect("nothing was lost");
@@ -193,9 +192,8 @@ pub(super) async fn a_row_that_is_missing_ends_service(metadata: Arc<dyn Metadat
         ..watcher.mark
     };
     let request = RegisterRequest {
-        previous_slot: None,
-        agent: address(),
         seen: Some(seen),
+        ..RegisterRequest::new(address())
     };
     let refused = metadata.register(request).await;
     assert!(

@@ -53,6 +53,7 @@ pub(super) struct Core {
     pub(super) lose_answers: bool,
     pub(super) unavailable: Option<bool>,
     pub(super) lost_rows: Option<String>,
+    pub(super) refusing: bool,
     pub(super) throttle_produce: bool,
     pub(super) over_budget: bool,
 }
@@ -88,6 +89,7 @@ impl Core {
             lose_answers: false,
             unavailable: None,
             lost_rows: None,
+            refusing: false,
             throttle_produce: false,
             over_budget: false,
         }

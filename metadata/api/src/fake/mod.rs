@@ -197,8 +197,17 @@ impl Fake {
         self.core().lost_rows.clone()
     }
 
+    /// True: every call is refused, as if it did not admit the caller; open streams go on.
+    pub fn set_refusing(&self, refusing: bool) {
+        self.core().refusing = refusing;
+    }
+
     fn available(&self) -> Result<MutexGuard<'_, Core>, MetadataError> {
         let core = self.core();
+        if core.refusing {
+            let reason = "the fake was told to".to_owned();
+            return Err(MetadataError::Refused { reason });
+        }
         if let Some(reason) = core.lost_rows.clone() {
             return Err(MetadataError::LostRows { reason });
         }

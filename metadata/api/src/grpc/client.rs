@@ -98,13 +98,16 @@ impl GrpcMetadata {
                 }
                 Failure::Error(error) => error,
             };
+            if let MetadataError::Unavailable { .. } | MetadataError::LostRows { .. } = error {
+                // another process may lead by the next call
+                connection.retire(None);
+            }
             let MetadataError::Unavailable {
                 may_have_happened, ..
             } = &error
             else {
                 return Err(error);
             };
-            connection.retire(None);
             let again = repeat == Repeat::Always || !may_have_happened;
             if !again || self.ports.clock.now().plus(pause) >= until {
                 return Err(error);

@@ -128,22 +128,21 @@ impl Connection {
         self.retired.leader.lock().take()
     }
 
-    fn check_term(&self, headers: &http::HeaderMap) -> Result<(), Status> {
-        let term = headers.get(TERM_HEADER);
-        let term = term
-            .and_then(|t| t.to_str().ok())
-            .and_then(|t| t.parse().ok());
-        match term {
-            Some(term) if !self.terms.see(LeaderTerm(term)) => {
-                self.retire(None);
-                Err(unavailable(
-                    format!("{} answers as a leader that was deposed", self.endpoint),
-                    true,
-                ))
-            }
-            _ => Ok(()),
+    /// Refuses what a leader of this term says if a later one has answered meanwhile.
+    pub(super) fn check_term(&self, term: Option<LeaderTerm>) -> Result<(), Status> {
+        if term.is_none_or(|term| self.terms.see(term)) {
+            return Ok(());
         }
+        self.retire(None);
+        let reason = format!("{} answers as a leader that was deposed", self.endpoint);
+        Err(unavailable(reason, true))
     }
+}
+
+/// The term of the leader that sent these headers, if it says one.
+pub(super) fn term_in(headers: &http::HeaderMap) -> Option<LeaderTerm> {
+    let term = headers.get(TERM_HEADER)?.to_str().ok()?;
+    term.parse().ok().map(LeaderTerm)
 }
 
 fn unavailable(reason: String, may_have_happened: bool) -> Status {
@@ -187,7 +186,7 @@ impl tower_service::Service<http::Request<Body>> for Connection {
         Box::pin(async move {
             match sent.await {
                 Ok(response) => {
-                    connection.check_term(response.headers())?;
+                    connection.check_term(term_in(response.headers()))?;
                     Ok(response)
                 }
                 Err(mut error) => {

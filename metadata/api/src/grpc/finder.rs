@@ -31,12 +31,27 @@ pub(super) struct Finder {
 }
 
 /// What a round of asking saw where nobody leads.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Round {
     seen: Vec<String>,
     stands_by: bool,
     lost_rows: Option<String>,
-    refusal: Option<MetadataError>,
+    refusal: Option<String>,
+}
+
+impl Round {
+    /// What asking again does not change, if anything. Whoever stands by may lead next, whatever the others
+    /// say; and one that admits this process knows more of its cluster than one that does not.
+    fn verdict(&self) -> Option<MetadataError> {
+        if self.stands_by {
+            return None;
+        }
+        if let Some(reason) = self.lost_rows.clone() {
+            return Some(MetadataError::LostRows { reason });
+        }
+        let reason = self.refusal.clone()?;
+        Some(MetadataError::Refused { reason })
+    }
 }
 
 /// What an endpoint is.
@@ -52,7 +67,9 @@ enum Answer {
     Unreachable {
         seen: String,
     },
-    Refuses(MetadataError),
+    Refuses {
+        reason: String,
+    },
 }
 
 impl Finder {
@@ -68,20 +85,21 @@ impl Finder {
 
     /// Why no leader was found so far.
     pub(super) fn in_vain(&self) -> MetadataError {
-        let last = self.last.lock().clone();
-        match last.lost_rows {
-            Some(reason) => MetadataError::LostRows { reason },
-            None => MetadataError::Unavailable {
-                reason: format!("no leader was found: {}", last.seen.join("; ")),
-                may_have_happened: false,
+        let last = self.last.lock();
+        let searching = || MetadataError::Unavailable {
+            reason: match last.seen.join("; ") {
+                seen if seen.is_empty() => "no leader was found in time".to_owned(),
+                seen => format!("no leader was found: {seen}"),
             },
-        }
+            may_have_happened: false,
+        };
+        last.verdict().unwrap_or_else(searching)
     }
 
     /// A connection to the leader. Looks for it until it is found: the caller bounds that. Cancel safe.
     ///
     /// # Errors
-    /// None leads, and an endpoint refuses this process, or all that answer refuse to serve.
+    /// None leads or stands by, and an endpoint refuses this process or refuses to serve.
     pub(super) async fn leader(&self) -> Result<Connection, MetadataError> {
         let mut current = self.current.lock().await;
         if let Some(connection) = current.as_ref().filter(|c| c.is_usable()) {
@@ -94,6 +112,7 @@ impl Finder {
             if let Some(found) = self.ask_all(told.take()).await? {
                 tracing::debug!(endpoint = %found.endpoint(), "found the metadata leader");
                 metrics::counter!("aquifer_metadata_leader_found_total").increment(1);
+                *self.last.lock() = Round::default();
                 *current = Some(found.clone());
                 return Ok(found);
             }
@@ -125,23 +144,19 @@ impl Finder {
                     round.seen.push(seen);
                 }
                 Answer::Unreachable { seen } => round.seen.push(seen),
-                Answer::LostRows { reason } => round.lost_rows = Some(reason),
-                Answer::Refuses(error) => round.refusal = Some(error),
+                Answer::LostRows { reason } => {
+                    round.seen.push(reason.clone());
+                    round.lost_rows = Some(reason);
+                }
+                Answer::Refuses { reason } => {
+                    round.seen.push(reason.clone());
+                    round.refusal = Some(reason);
+                }
             }
         }
-        *self.last.lock() = round.clone();
-        match round {
-            Round {
-                refusal: Some(error),
-                ..
-            } => Err(error),
-            Round {
-                lost_rows: Some(reason),
-                stands_by: false,
-                ..
-            } => Err(MetadataError::LostRows { reason }),
-            _ => Ok(None),
-        }
+        let verdict = round.verdict();
+        *self.last.lock() = round;
+        verdict.map_or(Ok(None), Err)
     }
 
     /// Asks one endpoint what it is.
@@ -162,7 +177,10 @@ impl Finder {
         };
         let status = match status_on(&connection).await {
             Ok(status) => status,
-            Err(error @ MetadataError::Refused { .. }) => return Answer::Refuses(error),
+            Err(MetadataError::Refused { reason }) => {
+                let reason = format!("{endpoint}: {reason}");
+                return Answer::Refuses { reason };
+            }
             Err(error) => {
                 let seen = format!("{endpoint} did not say what it is: {error}");
                 return Answer::Unreachable { seen };
@@ -173,7 +191,9 @@ impl Finder {
             ProcessRole::Leader(leading) if self.terms.see(leading.term) => {
                 Answer::Leads(connection)
             }
-            ProcessRole::Leader(_) => Answer::Unreachable {
+            // it stands by as soon as it hears of that
+            ProcessRole::Leader(_) => Answer::StandsBy {
+                leader: None,
                 seen: format!("{endpoint} leads a term that is over"),
             },
             ProcessRole::Standby => {

@@ -25,7 +25,8 @@ pub use status::{malformed, not_leader, status_of};
 
 use crate::secret::ClusterSecret;
 
-/// The header by which a leader says its term.
+/// The header by which a leader says its term: with every answer, and with every error that says something
+/// of its state.
 pub const TERM_HEADER: &str = "aquifer-term";
 /// Flow-control window of one stream, in bytes: what may be under way before the reader has taken it. A
 /// common frame of a large cluster's reset fits.

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::error::MetadataError;
 
-/// Reasons travel in headers, so they are cut.
-const REASON_CHARS_MAX: usize = 1_000;
+/// Reasons travel in headers, where a byte may take three, so they are cut.
+const REASON_BYTES_MAX: usize = 1_000;
 
 /// The status of an error.
 #[must_use]
@@ -76,7 +76,9 @@ fn with_details(code: Code, message: &str, kind: Kind) -> Status {
 }
 
 fn cut(reason: &str) -> String {
-    reason.chars().take(REASON_CHARS_MAX).collect()
+    let ends = reason.char_indices().map(|(at, char)| at + char.len_utf8());
+    let end = ends.take_while(|end| *end <= REASON_BYTES_MAX).last();
+    reason[..end.unwrap_or_default()].to_owned()
 }
 
 /// What a status says.
@@ -93,8 +95,8 @@ pub(super) enum Failure {
     },
 }
 
-/// What a status says. One without details comes from the wire or from a library on either side: only
-/// those that are known to be answered before a call is looked at mean that it did not happen.
+/// What a status says. One without details comes from the wire or from a library on either side, and the
+/// call may have happened.
 pub(super) fn failure_of(status: &Status) -> Failure {
     let details = proto::Error::decode(status.details());
     let kind = details.ok().and_then(|error| error.kind);
@@ -126,12 +128,11 @@ pub(super) fn failure_of(status: &Status) -> Failure {
 fn plain(status: &Status) -> MetadataError {
     let reason = format!("{:?}: {}", status.code(), status.message());
     match status.code() {
-        // not admitted, not known, or too large
-        Code::Unauthenticated
-        | Code::PermissionDenied
-        | Code::Unimplemented
-        | Code::OutOfRange
-        | Code::ResourceExhausted => MetadataError::Refused { reason },
+        // Not admitted, not known, or too large: the call, or the answer to one that happened. Codes that
+        // HTTP/2 errors are translated to (ResourceExhausted, PermissionDenied) refuse nothing.
+        Code::Unauthenticated | Code::Unimplemented | Code::OutOfRange => {
+            MetadataError::Refused { reason }
+        }
         _ => MetadataError::Unavailable {
             reason,
             may_have_happened: true,
@@ -191,6 +192,8 @@ mod tests {
             (Status::internal("broken"), Some(true)),
             (Status::cancelled("cancelled"), Some(true)),
             (Status::deadline_exceeded("late"), Some(true)),
+            (Status::resource_exhausted("ENHANCE_YOUR_CALM"), Some(true)),
+            (Status::permission_denied("INADEQUATE_SECURITY"), Some(true)),
             (Status::unauthenticated("who?"), None),
             (Status::unimplemented("what?"), None),
             (Status::out_of_range("too large"), None),
@@ -219,10 +222,15 @@ mod tests {
 
     #[test]
     fn long_reasons_fit_into_headers() {
-        let error = MetadataError::Refused {
-            reason: "ä".repeat(100_000),
-        };
-        let status = status_of(&error);
-        assert!(status.message().len() + status.details().len() < 8_000);
+        for text in ["a", "ä", "🦀", "\n"] {
+            let error = MetadataError::Refused {
+                reason: text.repeat(100_000),
+            };
+            let mut headers = http::HeaderMap::new();
+            let added = status_of(&error).add_header(&mut headers);
+            added.expect("a status is headers");
+            let bytes: usize = headers.values().map(http::HeaderValue::len).sum();
+            assert!((1_500..8_000).contains(&bytes), "{text:?}: {bytes}");
+        }
     }
 }

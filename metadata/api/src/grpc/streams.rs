@@ -1,13 +1,14 @@
 //! The client's side of the two streams: what brings their items from the wire to the agent.
 
+use aquifer_format::ids::{LeaderTerm, SessionId};
 use aquifer_store::Ports;
 use futures::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming};
+use tonic::{Response, Status, Streaming};
 
 use super::{
-    connection::Connection,
+    connection::{Connection, term_in},
     proto::{self, commits_call, watch_call},
     status::{Failure, failure_of},
     wire,
@@ -28,6 +29,29 @@ const FRAMES: usize = 16;
 /// Changes of interests that wait for the wire.
 const INTERESTS: usize = 1_024;
 
+/// What comes on a stream, as long as no later leader than the one that opened it has answered.
+struct Inbound<T> {
+    connection: Connection,
+    term: Option<LeaderTerm>,
+    messages: Streaming<T>,
+}
+
+impl<T> Inbound<T> {
+    fn new(connection: &Connection, opened: Response<Streaming<T>>) -> Self {
+        Self {
+            connection: connection.clone(),
+            term: term_in(opened.metadata().as_ref()),
+            messages: opened.into_inner(),
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<T>, Status> {
+        let next = self.messages.message().await;
+        self.connection.check_term(self.term)?;
+        next
+    }
+}
+
 /// Opens a stream of commits on a connection.
 pub(super) async fn commits(
     ports: &Ports,
@@ -38,7 +62,8 @@ pub(super) async fn commits(
     let (to_agent, answers) = mpsc::channel(ANSWERS);
     let ended = CancellationToken::new();
     let outbound = outbound_calls(open, of_agent).take_until(ended.clone().cancelled_owned());
-    let inbound = connection.client().commits(outbound).await?.into_inner();
+    let opened = connection.client().commits(outbound).await?;
+    let inbound = Inbound::new(connection, opened);
     let connection = connection.clone();
     ports.tasks.spawn(async move {
         let ending = take_answers(inbound, &to_agent).await;
@@ -67,14 +92,14 @@ fn outbound_calls(
 
 /// Brings answers to the agent until either side ends; Some = the stream ended with a status.
 async fn take_answers(
-    mut inbound: Streaming<proto::CommitAnswer>,
+    mut inbound: Inbound<proto::CommitAnswer>,
     to_agent: &mpsc::Sender<Result<crate::commit::CommitAnswer, MetadataError>>,
 ) -> Option<Status> {
     loop {
         let answer = tokio::select! {
             biased;
             () = to_agent.closed() => return None,
-            answer = inbound.message() => answer,
+            answer = inbound.next() => answer,
         };
         let answer = match answer {
             Ok(Some(answer)) => wire::answer_from(&answer),
@@ -118,7 +143,8 @@ pub(super) async fn watch(
     let (to_agent, frames) = mpsc::channel(FRAMES);
     let ended = CancellationToken::new();
     let outbound = outbound_interests(open, of_agent).take_until(ended.clone().cancelled_owned());
-    let inbound = connection.client().watch(outbound).await?.into_inner();
+    let opened = connection.client().watch(outbound).await?;
+    let inbound = Inbound::new(connection, opened);
     let connection = connection.clone();
     ports.tasks.spawn(async move {
         let ending = take_frames(inbound, &to_agent).await;
@@ -150,14 +176,14 @@ fn outbound_interests(
 
 /// Brings frames to the agent until either side ends; Some = the stream ended with a status.
 async fn take_frames(
-    mut inbound: Streaming<proto::WatchFrame>,
+    mut inbound: Inbound<proto::WatchFrame>,
     to_agent: &mpsc::Sender<crate::watch::Frame>,
 ) -> Option<Status> {
     loop {
         let frame = tokio::select! {
             biased;
             () = to_agent.closed() => return None,
-            frame = inbound.message() => frame,
+            frame = inbound.next() => frame,
         };
         let frame = match frame {
             Ok(Some(frame)) => wire::frame_from(frame),
@@ -175,7 +201,7 @@ async fn take_frames(
 }
 
 /// What opens a stream of commits.
-pub(super) fn open_commits(session: aquifer_format::ids::SessionId) -> proto::CommitsCall {
+pub(super) fn open_commits(session: SessionId) -> proto::CommitsCall {
     proto::CommitsCall {
         kind: Some(commits_call::Kind::Open(session.0)),
     }

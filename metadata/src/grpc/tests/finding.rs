@@ -7,6 +7,7 @@ use aquifer_metadata_api::{
     Metadata, MetadataError,
     commit::{BatchOutcome, CommitCall},
     grpc::{GrpcMetadata, GrpcSettings, ProcessRole, ask_status},
+    secret::ClusterSecret,
     watch::Frame,
 };
 use aquifer_store::Ports;
@@ -16,11 +17,11 @@ use tokio::{
     sync::watch,
 };
 
-use super::{
-    Node, agent, client, hasty, lead, memory_journal, plain_commit, secret, settings, sleep,
-};
+use super::{Node, agent, client, hasty, lead, memory_journal, secret, settings, sleep};
 use crate::{
-    leader::tests::{batch, create_topic, partition},
+    Leader,
+    journal::memory::MemoryJournal,
+    leader::tests::{batch, create_topic, partition, plain_commit},
     role::Role,
 };
 
@@ -94,16 +95,86 @@ async fn callers_are_told_that_nobody_may_serve() {
     // a standby may still take over, so it is waited for
     other.set(Role::Standby { leader: None });
     let error = hasty(&[&one, &other]).register(agent()).await;
-    assert!(
-        matches!(error, Err(MetadataError::LostRows { .. })),
-        "{error:?}"
-    );
+    let reason = did_not_happen(error);
+    assert!(reason.contains("the tip is ahead"), "{reason}");
     let leader = lead(&memory_journal()).await;
     other.set(Role::Leader(leader.metadata()));
     hasty(&[&one, &other])
         .register(agent())
         .await
         .expect("one leads");
+}
+
+/// Why a call could not be made.
+fn did_not_happen<T: std::fmt::Debug>(called: Result<T, MetadataError>) -> String {
+    match called {
+        Err(MetadataError::Unavailable {
+            reason,
+            may_have_happened: false,
+        }) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn regression_a_refusal_is_final_only_where_nobody_stands_by() {
+    let another = ClusterSecret::new("a-secret-of-another-cluster").expect("long enough");
+    let stranger = Node::admitting(another, Role::Standby { leader: None }).await;
+    let standby = Node::standby().await;
+    let client = hasty(&[&stranger, &standby]);
+    let reason = did_not_happen(client.barrier().await);
+    assert!(reason.contains("cluster secret"), "{reason}");
+    let leader = lead(&memory_journal()).await;
+    standby.set(Role::Leader(leader.metadata()));
+    client.barrier().await.expect("one leads");
+    let refused = hasty(&[&stranger]).barrier().await;
+    assert!(
+        matches!(refused, Err(MetadataError::Refused { .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn regression_what_was_said_before_a_leader_was_found_is_forgotten() {
+    let leader = lead(&memory_journal()).await;
+    let node = Node::standby().await;
+    node.set(Role::Refusing {
+        reason: "the tip is ahead".to_owned(),
+    });
+    let client = hasty(&[&node]);
+    let error = client.barrier().await;
+    assert!(
+        matches!(error, Err(MetadataError::LostRows { .. })),
+        "{error:?}"
+    );
+    node.set(Role::Leader(leader.metadata()));
+    client.barrier().await.expect("it leads");
+    // the caller's time is over before it is known whether this one answers
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let silent = silent.local_addr().expect("an address");
+    node.set(Role::Standby {
+        leader: Some(silent.to_string()),
+    });
+    did_not_happen(client.barrier().await);
+}
+
+#[tokio::test]
+async fn regression_a_process_that_refuses_to_serve_is_left_for_the_leader() {
+    let (_, old, new) = rivals().await;
+    let (a, b) = (Node::leading(&old).await, Node::standby().await);
+    let client = hasty(&[&a, &b]);
+    client.barrier().await.expect("the old one leads");
+    a.set(Role::Refusing {
+        reason: "fsync is off".to_owned(),
+    });
+    b.set(Role::Leader(new.metadata()));
+    let error = client.barrier().await;
+    assert!(
+        matches!(error, Err(MetadataError::LostRows { .. })),
+        "{error:?}"
+    );
+    let (term, _) = client.barrier().await.expect("another one leads");
+    assert_eq!(term, new.term());
 }
 
 #[tokio::test]
@@ -207,6 +278,68 @@ async fn a_leader_of_a_lower_term_is_not_believed() {
         panic!("{error:?}");
     };
     assert!(reason.contains("a term that is over"), "{reason}");
+}
+
+/// A leader with its journal, and one of a later term of whom it cannot know.
+async fn rivals() -> (MemoryJournal, Leader, Leader) {
+    let stalled = memory_journal();
+    let old = lead(&stalled).await;
+    let journal = memory_journal();
+    lead(&journal).await.stop(Duration::from_secs(1)).await;
+    let new = lead(&journal).await;
+    assert!(new.term() > old.term());
+    (stalled, old, new)
+}
+
+#[tokio::test]
+async fn regression_an_error_of_a_lower_term_is_not_believed() {
+    let (stalled, old, new) = rivals().await;
+    let session = new.metadata().register(agent()).await;
+    let session = session.expect("registers").session;
+    let (a, b) = (Node::leading(&old).await, Node::standby().await);
+    let client = client(&[&a, &b]);
+    client.barrier().await.expect("the old one leads");
+    stalled.switches().set_unavailable(true);
+    let old = old.metadata();
+    // its answers wait behind this row
+    let row = create_topic(&*old, "orders", 1);
+    let deposed = async {
+        sleep(200).await;
+        b.set(Role::Leader(new.metadata()));
+        a.set(Role::Standby {
+            leader: Some(b.address()),
+        });
+        client.barrier().await.expect("the new one leads");
+        stalled.switches().set_unavailable(false);
+    };
+    let (row, opened, ()) = tokio::join!(row, client.commits(session), deposed);
+    row.expect("it still could append");
+    opened.expect("the leader knows the session");
+}
+
+#[tokio::test]
+async fn a_stream_of_a_lower_term_breaks_before_it_answers() {
+    let (_, old, new) = rivals().await;
+    let (a, b) = (Node::leading(&old).await, Node::standby().await);
+    let client = client(&[&a, &b]);
+    let topic = create_topic(&*client, "orders", 1).await.expect("created");
+    let registration = client.register(agent()).await.expect("registers");
+    let commits = client.commits(registration.session).await;
+    let mut commits = commits.expect("opens");
+    b.set(Role::Leader(new.metadata()));
+    // what is open there does not hear of it
+    a.role.send_if_modified(|role| {
+        *role = Role::Standby {
+            leader: Some(b.address()),
+        };
+        false
+    });
+    let (term, _) = client.barrier().await.expect("the new one leads");
+    assert_eq!(term, new.term());
+    let commit = plain_commit(&registration, 1, partition(topic, 0), vec![batch(1)]);
+    let sent = commits.calls.send(CommitCall::Commit(commit)).await;
+    sent.expect("it is open");
+    assert!(commits.answers.recv().await.is_none(), "it was believed");
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use aquifer_metadata_api::{
     Metadata, MetadataError, WatchChannel, commit::CommitCall, watch::Frame,
 };
 
-use super::{Node, agent, client, hasty, lead, memory_journal, plain_commit};
-use crate::leader::tests::{batch, create_topic, partition};
+use super::{Node, agent, client, hasty, lead, memory_journal};
+use crate::leader::tests::{batch, create_topic, partition, plain_commit};
 
 /// Takes frames until the position was shown; returns how many common ones there were.
 async fn reach(watch: &mut WatchChannel, seq: JournalSeq) -> u64 {
