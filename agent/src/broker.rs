@@ -26,7 +26,6 @@ use crate::{
     fence::{Fence, Readiness, WatchedBucket},
     fetch::{FetchPath, cache::FreshRun, run::Run},
     peers::{PeerService, ZonePeers},
-    placement::Candidates,
     produce::{ProduceParts, ProducePath},
     session::AgentSession,
     settings::AgentSettings,
@@ -262,16 +261,6 @@ impl Broker {
     pub(crate) fn zone_of(&self, hints: &ClientHints, rack: &str, peer: IpAddr) -> ClientZone {
         let zones = &self.settings.zones;
         zones.zone_of(hints, rack, peer, &self.settings.address.zone)
-    }
-
-    /// Whether placement has anybody to name for a client of `zone`.
-    #[must_use]
-    pub fn has_candidates(&self, zone: &str) -> bool {
-        let agents = self.view.agents();
-        Candidates::of(&agents, zone, self.unnamed())
-            .nodes()
-            .next()
-            .is_some()
     }
 
     /// How many connections are open.

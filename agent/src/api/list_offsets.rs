@@ -89,7 +89,7 @@ pub(crate) async fn list_offsets(
         }
     }
     let mut lookups = Vec::new();
-    let mut caught_up = false;
+    let mut caught_up = None;
     for topic in &request.topics {
         for partition in &topic.partitions {
             let lookup = if twice.contains(&(topic.name.as_str(), partition.partition_index)) {
@@ -164,11 +164,12 @@ fn error(partition: &ListOffsetsPartition, code: ResponseError) -> ListOffsetsPa
 }
 
 /// Finds the partition; asks the leader, once per request, before it says that there is none.
+/// `caught_up`: whether that succeeded.
 async fn look(
     view: &View,
     name: &str,
     partition: &ListOffsetsPartition,
-    caught_up: &mut bool,
+    caught_up: &mut Option<bool>,
     version: i16,
 ) -> Lookup {
     loop {
@@ -178,13 +179,13 @@ async fn look(
         if let Some((id, topic)) = known {
             return Lookup::Ask { topic, id };
         }
-        if *caught_up {
-            return Lookup::Error(ResponseError::UnknownTopicOrPartition);
+        match *caught_up {
+            Some(true) => return Lookup::Error(ResponseError::UnknownTopicOrPartition),
+            Some(false) => {
+                return Lookup::Error(for_version(ResponseError::OffsetNotAvailable, version));
+            }
+            None => *caught_up = Some(view.catch_up().await.is_ok()),
         }
-        if view.catch_up().await.is_err() {
-            return Lookup::Error(for_version(ResponseError::OffsetNotAvailable, version));
-        }
-        *caught_up = true;
     }
 }
 

@@ -8,7 +8,10 @@
 //! Version 0 asks for all topics by an empty list, later ones by null. Versions 10 and 11 have topic ids
 //! on the wire but may not use them (KIP-516); from 12 on a request that names any id is by id.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use aquifer_format::ids::TopicId;
 use aquifer_metadata_api::kafka::LeaderApi;
@@ -173,7 +176,7 @@ async fn by_name(
             .collect()
     };
     let mut unknown = ResponseError::UnknownTopicOrPartition;
-    let mut refusals = Vec::new();
+    let mut refusals = BTreeMap::new();
     if !unheard(&names).is_empty() {
         unknown = unknown_after_asking(broker, unknown).await;
         let missing = unheard(&names);
@@ -188,10 +191,9 @@ async fn by_name(
         .map(|name| match broker.view.topic_by_name(&name) {
             Some(topic) => Found::Topic(topic),
             None => {
-                let refusal = refusals.iter().find(|(refused, _)| *refused == name);
-                let error = match refusal {
+                let error = match refusals.get(&name) {
                     _ if !topic_name::is_legal(&name) => ResponseError::InvalidTopicException,
-                    Some((_, refusal)) => *refusal,
+                    Some(refusal) => *refusal,
                     None => unknown,
                 };
                 Found::Error {
@@ -210,7 +212,7 @@ async fn create(
     broker: &Arc<Broker>,
     context: &RequestContext,
     mut names: Vec<TopicName>,
-) -> Vec<(TopicName, ResponseError)> {
+) -> BTreeMap<TopicName, ResponseError> {
     names.truncate(CREATED_MAX);
     let topics = names
         .into_iter()
@@ -237,7 +239,7 @@ async fn create(
             .collect(),
         Err(error) => {
             tracing::info!(%error, "topics could not be created automatically");
-            Vec::new()
+            BTreeMap::new()
         }
     };
     if let Err(error) = broker.view.catch_up().await {

@@ -48,6 +48,10 @@ const TOPIC_ID_VERSION: i16 = 13;
 /// First version that hints at leaders (KIP-951).
 const LEADER_HINT_VERSION: i16 = 10;
 
+/// Where a request has fewer bytes of batches these are always copied: it costs nothing, and the buffer of
+/// the smallest frame has half as many.
+const COPIED_BYTES_MAX: usize = 1024;
+
 /// An accepted request, waiting for its answer.
 pub(crate) type ProducePending = BoxFuture<'static, Result<Reply, Close>>;
 
@@ -59,6 +63,7 @@ pub(crate) async fn accept(
     body: Bytes,
 ) -> Result<ProducePending, Close> {
     let (view, produce) = (&broker.view, &broker.produce);
+    let frame_bytes = body.len();
     let request: ProduceRequest = ctx.decode(body)?;
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let settings = produce.settings();
@@ -76,14 +81,16 @@ pub(crate) async fn accept(
         Refusal::new(code, format!("{fenced}; ask another one"))
     });
     let planner = Planner::new(view, ctx.api_version, now);
-    let (plan, batches) = planner.plan(request, refused).await;
+    let (plan, mut batches) = planner.plan(request, refused).await;
+    cut_out(&mut batches, frame_bytes);
     let count = batches.len();
     let accepted = produce.accept(&ctx.connection, batches, ctx.received.plus(timeout));
+    // The fence first: the agent may have fenced itself since it was asked above. What waits for room
+    // has no place yet.
     let pending = tokio::select! {
         biased;
-        pending = accepted => Some(pending),
-        // It waits for room and has no place yet.
         _ = broker.fence.fenced() => None,
+        pending = accepted => Some(pending),
     };
     let (broker, ctx) = (Arc::clone(broker), ctx.clone());
     Ok(Box::pin(async move {
@@ -100,6 +107,17 @@ pub(crate) async fn accept(
         }
         ctx.reply(&response)
     }))
+}
+
+/// Copies batches that are a small part of their frame. They stay in the cache for as long as somebody
+/// reads them, and as slices they would keep all of it there, what was refused included.
+fn cut_out(batches: &mut [ProduceBatch], frame_bytes: usize) {
+    let kept: usize = batches.iter().map(|b| b.batch.bytes.len()).sum();
+    if kept < COPIED_BYTES_MAX.max(frame_bytes / 2) {
+        for ProduceBatch { batch, .. } in batches {
+            batch.bytes = Bytes::copy_from_slice(&batch.bytes);
+        }
+    }
 }
 
 /// Names the leaders of partitions that another agent should be asked about (KIP-951).

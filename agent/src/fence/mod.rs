@@ -22,7 +22,7 @@ use std::{
 use aquifer_format::key::{marker_key, probe_key};
 use aquifer_store::{Monotonic, ObjectStore, Ports, PutMode};
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 pub use self::policy::{Cause, FenceSettings};
@@ -154,8 +154,9 @@ impl Fence {
 
     /// From now on the agent is named no longer.
     pub(crate) fn drain(&self) {
+        let policy = self.policy.lock();
         self.draining.store(true, Ordering::Release);
-        self.publish();
+        self.publish(&policy);
     }
 
     /// Whether clients should be sent here; changes are seen by the receiver.
@@ -171,16 +172,15 @@ impl Fence {
     }
 
     fn look(&self) {
-        let change = {
-            let mut policy = self.policy.lock();
-            policy.look(&Seen {
-                now: self.ports.clock.now(),
-                bucket_failing_since: self.reach.failing_since(),
-                metadata_heard_at: *self.heard_at.lock(),
-                lost_rows: self.lost_rows.borrow().is_some(),
-                watermark_fell: self.view.has_fallen(),
-            })
-        };
+        let mut policy = self.policy.lock();
+        let change = policy.look(&Seen {
+            now: self.ports.clock.now(),
+            bucket_failing_since: self.reach.failing_since(),
+            bucket_answered_at: self.reach.answered_at(),
+            metadata_heard_at: *self.heard_at.lock(),
+            lost_rows: self.lost_rows.borrow().is_some(),
+            watermark_fell: self.view.has_fallen(),
+        });
         match change {
             None => return,
             Some(Change::Fenced(cause)) => {
@@ -195,11 +195,12 @@ impl Fence {
                 self.state.send_replace(None);
             }
         }
-        self.publish();
+        self.publish(&policy);
     }
 
-    /// Tells the health check and the metadata leader.
-    fn publish(&self) {
+    /// Tells the health check and the metadata leader, with the policy locked since what is told was
+    /// decided: an older state is never told after a newer one.
+    fn publish(&self, _policy: &MutexGuard<'_, FencePolicy>) {
         self.view.set_named(self.is_named());
         let reason = if self.draining.load(Ordering::Acquire) {
             Some("the agent is stopping".to_owned())

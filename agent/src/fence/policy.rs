@@ -4,6 +4,8 @@ use std::{fmt, time::Duration};
 
 use aquifer_store::Monotonic;
 
+use super::PROBE_MAX;
+
 /// When an agent fences itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FenceSettings {
@@ -23,7 +25,8 @@ pub struct FenceSettings {
     /// How often the metadata leader is asked for a sign, and how often the bucket is tried while it does
     /// not answer.
     pub probe_every: Duration,
-    /// How often the bucket is tried while nothing else asks it. 10 s cost about $0.10 a month.
+    /// How often the bucket is tried while nothing else asks it. 3 s cost about $0.35 a month, and an idle
+    /// agent notices a silent bucket no later than a busy one.
     pub idle_probe_every: Duration,
 }
 
@@ -35,7 +38,7 @@ impl Default for FenceSettings {
             stopped_max: Duration::from_secs(3),
             recover_after: Duration::from_secs(2),
             probe_every: Duration::from_secs(1),
-            idle_probe_every: Duration::from_secs(10),
+            idle_probe_every: Duration::from_secs(3),
         }
     }
 }
@@ -89,6 +92,8 @@ pub(super) struct Seen {
     pub(super) now: Monotonic,
     /// Since when the bucket answered nothing of what it was asked; None = it answers.
     pub(super) bucket_failing_since: Option<Monotonic>,
+    /// When the bucket answered last.
+    pub(super) bucket_answered_at: Monotonic,
     /// The metadata leader was in reach at this time, or later.
     pub(super) metadata_heard_at: Monotonic,
     /// Whether the metadata journal lost rows.
@@ -136,11 +141,20 @@ impl FencePolicy {
         now.since(self.looked_at) >= self.settings.stopped_max
     }
 
+    /// Since when the bucket is silent: its last answer, which is at most an idle probe older than the
+    /// first request that it did not answer. (Of another kind of requests it may answer all.)
+    fn bucket_silent_since(&self, seen: &Seen) -> Option<Monotonic> {
+        let unasked_max = self.settings.idle_probe_every + self.settings.probe_every;
+        let failing_since = seen.bucket_failing_since?;
+        let earliest = Monotonic(failing_since.0.saturating_sub(unasked_max));
+        Some(seen.bucket_answered_at.max(earliest).min(failing_since))
+    }
+
     /// What is wrong, the worst first.
     fn trouble(&self, seen: &Seen) -> Option<Cause> {
         let settings = &self.settings;
         let silent = seen.now.since(seen.metadata_heard_at);
-        let failing = seen.bucket_failing_since.map(|at| seen.now.since(at));
+        let bucket_silent = self.bucket_silent_since(seen).map(|at| seen.now.since(at));
         if self.stood_still(seen.now) {
             Some(Cause::Stopped)
         } else if seen.lost_rows {
@@ -149,21 +163,24 @@ impl FencePolicy {
             Some(Cause::WatermarkFell)
         } else if silent >= settings.metadata_silent_max {
             Some(Cause::Metadata)
-        } else if failing.is_some_and(|failing| failing >= settings.bucket_silent_max) {
+        } else if bucket_silent.is_some_and(|silent| silent >= settings.bucket_silent_max) {
             Some(Cause::Bucket)
         } else {
             None
         }
     }
 
-    /// Whether there is nothing that a fenced agent would have to wait for.
+    /// Whether there is nothing that a fenced agent would have to wait for. Slow answers are answers.
     fn is_well(&self, seen: &Seen, since: Monotonic) -> bool {
+        let probe_every = self.settings.probe_every;
+        let failing = seen.bucket_failing_since.map(|at| seen.now.since(at));
         let silent = seen.now.since(seen.metadata_heard_at);
         !seen.lost_rows
             && !seen.watermark_fell
-            && seen.bucket_failing_since.is_none()
+            && failing.is_none_or(|failing| failing < 3 * probe_every)
             && seen.metadata_heard_at > since
-            && silent < 3 * self.settings.probe_every
+            // A sign counts from when it was asked for: until the next one, two answers and a pause.
+            && silent < 2 * PROBE_MAX + probe_every
     }
 
     /// Looks at what is seen, at least every fraction of a second.
@@ -243,8 +260,13 @@ mod tests {
         /// Answers: the bucket, the metadata leader.
         bucket: bool,
         metadata: bool,
+        /// How long after its last answer the bucket is asked again.
+        unasked: u64,
+        /// How long the leader takes to give a sign.
+        barrier: u64,
         fell: bool,
         lost_rows: bool,
+        answered_at: u64,
         failing_since: Option<u64>,
         heard_at: u64,
     }
@@ -257,24 +279,30 @@ mod tests {
                 changes: Vec::new(),
                 bucket: true,
                 metadata: true,
+                unasked: 0,
+                barrier: 0,
                 fell: false,
                 lost_rows: false,
+                answered_at: 0,
                 failing_since: None,
                 heard_at: 0,
             }
         }
 
         fn look(&mut self) {
-            if self.metadata && self.now.is_multiple_of(1_000) {
-                self.heard_at = self.now;
+            if self.metadata && self.now % (self.barrier + 1_000) == self.barrier {
+                self.heard_at = self.now - self.barrier;
             }
-            self.failing_since = match self.bucket {
-                true => None,
-                false => self.failing_since.or(Some(self.now)),
-            };
+            if self.bucket {
+                self.answered_at = self.now;
+                self.failing_since = None;
+            } else if self.now >= self.answered_at + self.unasked {
+                self.failing_since = self.failing_since.or(Some(self.now));
+            }
             let change = self.policy.look(&Seen {
                 now: at(self.now),
                 bucket_failing_since: self.failing_since.map(at),
+                bucket_answered_at: at(self.answered_at),
                 metadata_heard_at: at(self.heard_at),
                 lost_rows: self.lost_rows,
                 watermark_fell: self.fell,
@@ -299,10 +327,56 @@ mod tests {
         case.pass(9_750);
         assert_eq!(case.changes, []);
         case.pass(20_250);
-        assert_eq!(case.changes, [(15_250, Change::Fenced(Cause::Bucket))]);
+        assert_eq!(case.changes, [(15_000, Change::Fenced(Cause::Bucket))]);
         case.bucket = true;
         case.pass(10_000);
         assert_eq!(case.changes[1..], [(38_000, Change::Back)]);
+    }
+
+    #[test]
+    fn regression_a_bucket_that_nobody_asked_is_silent_since_its_last_answer() {
+        for (unasked, fenced_at) in [
+            (1_000, 15_000),
+            (3_000, 15_000),
+            (4_000, 15_000),
+            (8_000, 19_000),
+        ] {
+            let mut case = Case::new();
+            case.pass(5_000);
+            (case.bucket, case.unasked) = (false, unasked);
+            case.pass(20_000);
+            let fenced = (fenced_at, Change::Fenced(Cause::Bucket));
+            assert_eq!(case.changes, [fenced], "not asked for {unasked} ms");
+        }
+    }
+
+    #[test]
+    fn regression_a_leader_that_takes_seconds_to_answer_brings_the_agent_back() {
+        let mut case = Case::new();
+        case.barrier = 3_000;
+        case.pass(5_000);
+        case.bucket = false;
+        case.pass(10_000);
+        assert_eq!(case.changes, [(15_000, Change::Fenced(Cause::Bucket))]);
+        case.bucket = true;
+        case.pass(12_000);
+        assert_eq!(case.changes[1..], [(27_000, Change::Back)]);
+    }
+
+    #[test]
+    fn regression_a_slow_bucket_does_not_keep_the_agent_from_coming_back() {
+        let mut case = Case::new();
+        case.metadata = false;
+        case.pass(10_000);
+        assert_eq!(case.changes, [(10_000, Change::Fenced(Cause::Metadata))]);
+        case.metadata = true;
+        for _ in 0..3 {
+            case.bucket = false;
+            case.pass(1_500);
+            case.bucket = true;
+            case.pass(250);
+        }
+        assert_eq!(case.changes[1..], [(13_000, Change::Back)]);
     }
 
     #[test]
@@ -315,7 +389,7 @@ mod tests {
             case.metadata = true;
             case.pass(1_000);
             case.metadata = false;
-            case.pass(4_000);
+            case.pass(9_000);
         }
         assert_eq!(case.changes.len(), 1);
         case.metadata = true;

@@ -11,7 +11,7 @@ use aquifer_metadata_api::{
     register::AgentAddress,
 };
 use aquifer_store::{
-    ObjectStore, Ports,
+    Monotonic, ObjectStore, Ports,
     faults::{FaultPlan, Faults, FaultyStore, Latency},
     location::Wrapping,
     memory::MemoryStore,
@@ -28,7 +28,7 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 
-use super::{Cause, Readiness};
+use super::{Cause, Fence, Readiness};
 use crate::{broker::Broker, produce::settings::Compute, settings::AgentSettings, testing::Client};
 
 const NOT_LEADER: i16 = 6;
@@ -99,6 +99,19 @@ fn name() -> TopicName {
     TopicName(StrBytes::from_static_str("t"))
 }
 
+/// One batch for the first partition.
+fn produce_request(topic: &'static str, timeout_ms: i32) -> ProduceRequest {
+    let partition = PartitionProduceData::default().with_records(Some(batch().bytes));
+    let topic = TopicProduceData::default()
+        .with_name(TopicName(StrBytes::from_static_str(topic)))
+        .with_partition_data(vec![partition]);
+    ProduceRequest::default()
+        .with_transactional_id(None)
+        .with_acks(-1)
+        .with_timeout_ms(timeout_ms)
+        .with_topic_data(vec![topic])
+}
+
 fn batch() -> RecordBatch {
     let mut builder = BatchBuilder::new(Codec::None);
     builder.append(FAKE_START_UNIX_MILLIS, None, Some(b"value"), &[]);
@@ -117,15 +130,7 @@ impl Agent {
     }
 
     async fn produce_by(client: &mut Client) -> (i16, i64, BrokerId, Vec<String>) {
-        let partition = PartitionProduceData::default().with_records(Some(batch().bytes));
-        let topic = TopicProduceData::default()
-            .with_name(name())
-            .with_partition_data(vec![partition]);
-        let request = ProduceRequest::default()
-            .with_transactional_id(None)
-            .with_acks(-1)
-            .with_timeout_ms(5_000)
-            .with_topic_data(vec![topic]);
+        let request = produce_request("t", 5_000);
         let answer: ProduceResponse = client.call(ApiKey::Produce, 11, &request).await;
         let partition = &answer.responses[0].partition_responses[0];
         let hosts = answer.node_endpoints.iter().map(|n| n.host.to_string());
@@ -211,7 +216,7 @@ async fn an_agent_that_lost_the_bucket_sends_its_clients_away_and_comes_back() {
     assert_eq!(sick.produce().await.0, 0);
     sick.faults.change(|plan| plan.outage = true);
     // Nobody asks anything: the agent notices by itself.
-    bed.sleep(seconds(25)).await;
+    bed.sleep(seconds(11)).await;
     assert_eq!(
         sick.reason().unwrap(),
         "the agent has fenced itself: the bucket is out of reach"
@@ -247,15 +252,7 @@ async fn a_bucket_that_takes_no_writes_fences_though_reads_work() {
         .faults
         .change(|plan| plan.put_latency = Latency::Fixed(seconds(600)));
     let mut client = agent.client();
-    let partition = PartitionProduceData::default().with_records(Some(batch().bytes));
-    let topic = TopicProduceData::default()
-        .with_name(name())
-        .with_partition_data(vec![partition]);
-    let request = ProduceRequest::default()
-        .with_transactional_id(None)
-        .with_acks(-1)
-        .with_timeout_ms(30_000)
-        .with_topic_data(vec![topic]);
+    let request = produce_request("t", 30_000);
     client.send(ApiKey::Produce, 11, &request).await;
     bed.sleep(seconds(11)).await;
     assert!(agent.broker.fence.check().is_err());
@@ -267,6 +264,81 @@ async fn a_bucket_that_takes_no_writes_fences_though_reads_work() {
     agent.faults.set(FaultPlan::default());
     bed.sleep(seconds(10)).await;
     assert_eq!(agent.produce().await, (0, 0, BrokerId(-1), Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn regression_an_idle_agent_notices_within_ten_seconds_that_the_bucket_hangs() {
+    for ms in [0, 900, 1_800, 2_700, 3_600, 4_500] {
+        let bed = Bed::new();
+        let agent = bed.agent("a", "").await;
+        bed.sleep(seconds(20) + Duration::from_millis(ms)).await;
+        let hangs = Latency::Fixed(seconds(600));
+        agent.faults.change(|plan| {
+            plan.get_latency = hangs;
+            plan.put_latency = hangs;
+        });
+        let began = bed.ports.clock.now();
+        while agent.broker.fence.check().is_ok() {
+            bed.sleep(Duration::from_millis(50)).await;
+        }
+        let noticed = bed.ports.clock.now().since(began);
+        let soon = seconds(6)..=Duration::from_millis(10_300);
+        assert!(soon.contains(&noticed), "{ms} ms later: {noticed:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn regression_what_is_being_looked_at_while_the_agent_fences_itself_is_not_taken_in() {
+    let bed = Bed::new();
+    let agent = bed.agent("a", "").await;
+    bed.sleep(seconds(1)).await;
+    assert_eq!(agent.produce().await.0, 0);
+    agent.faults.change(|plan| plan.outage = true);
+    bed.sleep(seconds(7)).await;
+    // The leader is asked for a topic that the view does not have, which takes as long as frames are held.
+    bed.fake.set_frames_held(true);
+    let topic = bed.fake.create_topic("new", 1, &[]);
+    let mut client = agent.client();
+    let request = produce_request("new", 30_000);
+    client.send(ApiKey::Produce, 11, &request).await;
+    bed.sleep(seconds(4)).await;
+    assert!(agent.broker.fence.check().is_err());
+    agent.faults.change(|plan| plan.outage = false);
+    bed.fake.set_frames_held(false);
+    let (_, answer): (_, ProduceResponse) = client.receive(ApiKey::Produce, 11).await;
+    let partition = &answer.responses[0].partition_responses[0];
+    assert_eq!(partition.error_code, NOT_LEADER);
+    bed.sleep(seconds(1)).await;
+    let marks = bed.fake.watermarks(topic, 0).unwrap();
+    assert_eq!(marks.high_watermark.0, 0, "it never turns visible");
+}
+
+#[tokio::test(start_paused = true)]
+async fn regression_an_older_state_is_never_told_after_a_newer_one() {
+    for change in [Fence::drain as fn(&Fence), Fence::look] {
+        let bed = Bed::new();
+        let agent = bed.agent("a", "").await;
+        bed.sleep(seconds(11)).await;
+        let fence = &*agent.broker.fence;
+        // Who looks now fences the agent.
+        *fence.heard_at.lock() = Monotonic::default();
+        let readiness = fence.readiness();
+        let runtime = tokio::runtime::Handle::current();
+        // Who changes the readiness waits until this was read.
+        let reading = readiness.borrow();
+        std::thread::scope(|threads| {
+            let changing = threads.spawn(|| {
+                let _time = runtime.enter();
+                change(fence);
+            });
+            while fence.is_named() && !changing.is_finished() {
+                std::thread::yield_now();
+            }
+            assert!(fence.policy.is_locked(), "nobody else can change anything");
+            drop(reading);
+        });
+        assert!(agent.reason().is_some());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,8 +2,9 @@
 //! itself.
 //!
 //! An entry is a [`Unit`]: a whole object of level 0, or a part of a larger one. It holds stored bytes,
-//! verified and expanded run by run when a run is first read; runs that the agent wrote come expanded. At
-//! most one GET per unit is under way, and one request to another agent, however many ask for it.
+//! verified and expanded run by run when a run is first read; runs that the agent wrote come expanded. Of
+//! a unit at most one read of the bucket is under way, and one request to another agent, however many ask
+//! for it.
 //!
 //! What this agent does not own in its zone it gets from the owner ([`crate::peers`]), and keeps in a
 //! small list of its own (*passing*): the owner has it in memory, and a zone's memory should hold it once.
@@ -285,20 +286,22 @@ impl ObjectCache {
         Ok((units, fresh))
     }
 
-    /// Bytes do not have their checksums: who sent them is not asked again, and they are forgotten.
+    /// Bytes do not have their checksums: they are forgotten, and who alone sent them is not asked again
+    /// for a while.
     fn damaged(&self, extent: &Extent, units: &[(Unit, Arc<Cached>)], error: &RunError) {
         let key = object_key(self.cluster, &extent.object);
-        let mut from_peers = false;
-        for (_, cached) in units {
-            if let (Source::Peer(peer), Some(zone)) = (&cached.source, &self.zone) {
-                from_peers = true;
+        let position = extent.run_position;
+        let mut sources: Vec<&Source> = units.iter().map(|(_, cached)| &cached.source).collect();
+        sources.dedup();
+        match (&sources[..], &self.zone) {
+            ([Source::Peer(peer)], Some(zone)) => {
                 zone.distrust(peer, error);
             }
-        }
-        if !from_peers {
-            tracing::error!(
-                key, position = extent.run_position, %error, "damaged bytes in the bucket"
-            );
+            ([_], _) => tracing::error!(key, position, %error, "damaged bytes in the bucket"),
+            _ => tracing::warn!(
+                key, position, %error, ?sources,
+                "damaged bytes, which came from several places; the bucket is read instead"
+            ),
         }
         metrics::counter!("aquifer_cache_damaged_total").increment(1);
         self.forget(units);

@@ -144,7 +144,8 @@ fn string(buffer: &mut BytesMut, compact: bool, text: &str) {
     if compact {
         varint(buffer, small(text.len()) + 1);
     } else {
-        let length = i16::try_from(text.len()).expect("a topic's name is at most 249 long");
+        let length = i16::try_from(text.len())
+            .expect("it came in a request of this version, or is one that a topic can have");
         buffer.put_i16(length);
     }
     buffer.put_slice(text.as_bytes());

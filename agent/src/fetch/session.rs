@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use aquifer_format::{ids::TopicId, map::FixedMap};
+use aquifer_format::{ids::TopicId, limits::TOPIC_NAME_CHARS_MAX, map::FixedMap};
 use aquifer_store::{Clock, Monotonic, Ports, Rand};
 use kafka_protocol::ResponseError;
 use parking_lot::Mutex;
@@ -48,6 +48,17 @@ pub(crate) enum TopicKey {
     Id(TopicId),
     /// Before.
     Name(Arc<str>),
+}
+
+impl TopicKey {
+    /// Whether a topic can have it. Other names would only take memory, which the bound on partitions
+    /// does not count.
+    fn can_exist(&self) -> bool {
+        match self {
+            Self::Id(_) => true,
+            Self::Name(name) => name.len() <= TOPIC_NAME_CHARS_MAX,
+        }
+    }
 }
 
 /// A partition that a request wants.
@@ -175,8 +186,9 @@ impl FetchSessions {
             .settings
             .partitions_max
             .saturating_sub(inner.partitions);
-        if session.partitions.len() + request.wanted.len() > before + room {
-            // Too many to remember: the client begins again, with a full request.
+        let possible = request.wanted.iter().all(|wanted| wanted.topic.can_exist());
+        if !possible || session.partitions.len() + request.wanted.len() > before + room {
+            // Too much to remember: the client begins again, with a full request.
             inner.remove(request.id);
             return Err(ResponseError::FetchSessionIdNotFound);
         }
@@ -230,8 +242,9 @@ impl FetchSessions {
 
     fn begin(&self, by_id: bool, wanted: Vec<Wanted>, answers: &[PartitionAnswer]) -> i32 {
         let now = self.clock.now();
+        let possible = wanted.iter().all(|wanted| wanted.topic.can_exist());
         let mut inner = self.inner.lock();
-        if wanted.is_empty() || !inner.has_room(wanted.len(), now, &self.settings) {
+        if wanted.is_empty() || !possible || !inner.has_room(wanted.len(), now, &self.settings) {
             return 0;
         }
         let mut session = Session {

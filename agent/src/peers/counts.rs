@@ -22,7 +22,7 @@ pub enum GetCause {
     /// The owner did not answer lately and is left alone.
     PeerPaused,
     /// The owner does not want to answer: it has too much to do, or does not take this agent for one of
-    /// its zone.
+    /// its zone. Or this agent asks others for as much as it may.
     PeerRefused,
     /// The owner's answer ended early; perhaps it could not read the bucket.
     PeerCut,
@@ -82,12 +82,10 @@ pub struct CacheCounts {
     pub served_from_bucket: u64,
     /// Requests of others that were refused.
     pub refused: u64,
-    /// Bytes got from agents of the own zone.
+    /// Bytes got from other agents.
     pub bytes_received: u64,
-    /// Bytes sent to agents of the own zone.
+    /// Bytes sent to other agents.
     pub bytes_sent: u64,
-    /// Bytes got from, or sent to, agents of other zones. Always 0: clouds charge for them.
-    pub bytes_between_zones: u64,
 }
 
 impl CacheCounts {
@@ -165,20 +163,19 @@ impl Counters {
         metrics::counter!("aquifer_peer_refused_total", "reason" => reason).increment(1);
     }
 
-    pub(crate) fn bytes(&self, direction: Direction, own_zone: bool, bytes: u64) {
+    pub(crate) fn bytes(&self, direction: Direction, bytes: u64) {
         let mut counts = self.counts.lock();
-        match (direction, own_zone) {
-            (Direction::Received, true) => counts.bytes_received += bytes,
-            (Direction::Sent, true) => counts.bytes_sent += bytes,
-            (Direction::Received | Direction::Sent, false) => counts.bytes_between_zones += bytes,
-        }
-        drop(counts);
         let direction = match direction {
-            Direction::Received => "received",
-            Direction::Sent => "sent",
+            Direction::Received => {
+                counts.bytes_received += bytes;
+                "received"
+            }
+            Direction::Sent => {
+                counts.bytes_sent += bytes;
+                "sent"
+            }
         };
-        let zone = if own_zone { "own" } else { "other" };
-        metrics::counter!("aquifer_peer_bytes_total", "direction" => direction, "zone" => zone)
-            .increment(bytes);
+        drop(counts);
+        metrics::counter!("aquifer_peer_bytes_total", "direction" => direction).increment(bytes);
     }
 }

@@ -30,6 +30,8 @@ pub enum PeerFault {
     Silent,
     /// It begins to answer and sends no byte.
     SilentBody,
+    /// Each piece of an answer comes this long after the one before.
+    SlowBody(Duration),
     /// Answers begin after this time.
     Slow(Duration),
     /// The last bit of each piece is wrong.
@@ -113,7 +115,11 @@ impl PeerNetwork for MemoryPeers {
             PeerFault::Unreachable => return Err(unreachable()),
             PeerFault::Silent => return future::pending().await,
             PeerFault::Slow(time) => self.network.ports.sleep(time).await,
-            PeerFault::None | PeerFault::SilentBody | PeerFault::Corrupt | PeerFault::Short => {}
+            PeerFault::None
+            | PeerFault::SilentBody
+            | PeerFault::SlowBody(_)
+            | PeerFault::Corrupt
+            | PeerFault::Short => {}
         }
         let server = {
             let nodes = self.network.nodes.lock();
@@ -125,6 +131,17 @@ impl PeerNetwork for MemoryPeers {
         let UnitAnswer { bytes, body } = answer;
         let body = match fault {
             PeerFault::SilentBody => stream::pending().boxed(),
+            PeerFault::SlowBody(pause) => {
+                let ports = self.network.ports.clone();
+                let body = body.then(move |piece| {
+                    let ports = ports.clone();
+                    async move {
+                        ports.sleep(pause).await;
+                        piece
+                    }
+                });
+                body.boxed()
+            }
             PeerFault::Corrupt => body.map(|piece| piece.map(flip)).boxed(),
             PeerFault::Short => body.take(1).boxed(),
             PeerFault::None | PeerFault::Unreachable | PeerFault::Silent | PeerFault::Slow(_) => {

@@ -51,7 +51,10 @@ pub struct PeerSettings {
     /// How long an answer may stand still. The owner may be reading the bucket meanwhile, so it is longer
     /// than a slow GET (S3: p99 250 ms).
     pub stall_max: Duration,
-    /// Most units asked of others at a time.
+    /// How long a whole answer may take. 5 s: the usual 8 MiB come at 2 MB/s, and a reader waits no longer
+    /// for an owner that never quite stands still.
+    pub answer_max: Duration,
+    /// Most units asked of others at a time; one more is read from the bucket at once.
     pub asks_max: usize,
     /// Most answers to others at a time; one more is refused at once, and the bucket is read by who asked.
     /// 64 answers keep a 10 Gbit/s link busy.
@@ -71,6 +74,7 @@ impl Default for PeerSettings {
         Self {
             first_byte_max: Duration::from_millis(50),
             stall_max: Duration::from_secs(1),
+            answer_max: Duration::from_secs(5),
             asks_max: 64,
             answers_max: 64,
             unit_bytes_max: 256 * 1024 * 1024,
@@ -143,7 +147,7 @@ impl ZonePeers {
         let settings = service.settings;
         Arc::new(Self {
             cluster: session.registration().cluster,
-            asks: Semaphore::new(settings.asks_max.max(1)),
+            asks: Semaphore::new(settings.asks_max),
             breakers: Breakers::new(settings.pause_min, settings.pause_max),
             counters: Arc::default(),
             log: LogLimit::default(),
@@ -198,8 +202,9 @@ impl ZonePeers {
 
     async fn try_fetch(&self, owner: &AgentView, unit: Unit) -> Result<Bytes, GetCause> {
         let peer = owner.address.peer.as_str();
-        // The semaphore is never closed.
-        let _permit = self.asks.acquire().await;
+        let Ok(_permit) = self.asks.try_acquire() else {
+            return Err(GetCause::PeerRefused);
+        };
         let Some(ticket) = self.breakers.admit(peer, self.ports.clock.now()) else {
             return Err(GetCause::PeerPaused);
         };
@@ -208,16 +213,20 @@ impl ZonePeers {
             zone: self.own.zone.clone(),
             unit,
         };
-        let first_byte_max = self.service.settings.first_byte_max;
+        let settings = &self.service.settings;
+        let late = |what: &str| self.failed(peer, ticket, GetCause::PeerTimeout, &what);
         let asking = self.service.network.ask(peer, &request);
-        let answer = match self.ports.timeout(first_byte_max, asking).await {
-            None => {
-                return Err(self.failed(peer, ticket, GetCause::PeerTimeout, &"no answer began"));
-            }
+        let answer = match self.ports.timeout(settings.first_byte_max, asking).await {
+            None => return Err(late("no answer began")),
             Some(Err(error)) => return Err(self.refused(peer, ticket, &error)),
             Some(Ok(answer)) => answer,
         };
-        let bytes = self.receive(owner, ticket, answer).await?;
+        let bytes_max = unit.range().map_or(settings.unit_bytes_max, |_| PART_BYTES);
+        let receiving = self.receive(peer, ticket, answer, bytes_max);
+        let bytes = match self.ports.timeout(settings.answer_max, receiving).await {
+            None => return Err(late("the answer took too long")),
+            Some(received) => received?,
+        };
         if unit.range().is_none() {
             self.check(peer, unit, &bytes)?;
         }
@@ -228,7 +237,10 @@ impl ZonePeers {
     fn refused(&self, peer: &str, ticket: Ticket, error: &PeerError) -> GetCause {
         match error {
             // It says so at once: asking again costs little.
-            PeerError::Busy => GetCause::PeerRefused,
+            PeerError::Busy => {
+                self.breakers.succeeded(peer);
+                GetCause::PeerRefused
+            }
             PeerError::Refused { .. } => self.failed(peer, ticket, GetCause::PeerRefused, error),
             PeerError::Unreachable { .. } => {
                 self.failed(peer, ticket, GetCause::PeerUnreachable, error)
@@ -259,14 +271,12 @@ impl ZonePeers {
 
     async fn receive(
         &self,
-        owner: &AgentView,
+        peer: &str,
         ticket: Ticket,
         mut answer: UnitAnswer,
+        bytes_max: u64,
     ) -> Result<Bytes, GetCause> {
-        let peer = owner.address.peer.as_str();
-        let own_zone = owner.address.zone == self.own.zone;
         let stall_max = self.service.settings.stall_max;
-        let most = self.service.settings.unit_bytes_max;
         let announced = answer.bytes;
         let mut received = Received::default();
         loop {
@@ -283,11 +293,11 @@ impl ZonePeers {
                 Some(Some(Ok(piece))) => piece,
             };
             let bytes = u64::try_from(piece.len()).expect("usize fits");
-            self.counters.bytes(Direction::Received, own_zone, bytes);
-            if announced.unwrap_or(0).max(received.bytes() + bytes) > most {
-                return Err(self.distrust(peer, &"the answer is larger than any unit"));
+            self.counters.bytes(Direction::Received, bytes);
+            if announced.unwrap_or(0).max(received.bytes() + bytes) > bytes_max {
+                return Err(self.distrust(peer, &"the answer is larger than the unit can be"));
             }
-            received.push(piece, announced);
+            received.push(&piece, announced);
         }
         if announced.is_some_and(|announced| announced != received.bytes()) {
             return Err(GetCause::PeerCut);
@@ -321,35 +331,29 @@ impl ZonePeers {
     }
 }
 
-/// The bytes of an answer, put together with one copy at most.
+/// The bytes of an answer, copied: a piece of the network's keeps the whole buffer that it was read into.
 #[derive(Default)]
 struct Received {
-    first: Bytes,
     all: BytesMut,
 }
 
 impl Received {
     fn bytes(&self) -> u64 {
-        u64::try_from(self.first.len() + self.all.len()).expect("usize fits")
+        u64::try_from(self.all.len()).expect("usize fits")
     }
 
-    fn push(&mut self, piece: Bytes, announced: Option<u64>) {
-        if self.all.is_empty() && self.first.is_empty() {
-            self.first = piece;
-            return;
-        }
+    fn push(&mut self, piece: &[u8], announced: Option<u64>) {
         if self.all.is_empty() {
             let announced = announced.and_then(|bytes| usize::try_from(bytes).ok());
-            self.all
-                .reserve(announced.unwrap_or(self.first.len() + piece.len()));
-            self.all.extend_from_slice(&std::mem::take(&mut self.first));
+            self.all.reserve(announced.unwrap_or(piece.len()));
         }
-        self.all.extend_from_slice(&piece);
+        self.all.extend_from_slice(piece);
     }
 
+    /// All of them, in no more memory than they need: they are kept.
     fn finish(self) -> Bytes {
-        if self.all.is_empty() {
-            self.first
+        if self.all.capacity() > self.all.len() {
+            Bytes::copy_from_slice(&self.all)
         } else {
             self.all.freeze()
         }

@@ -69,10 +69,8 @@ impl UnitServer {
             self.counters.refused("busy");
             return Err(PeerError::Busy);
         };
-        let own_zone = request.zone == self.zone;
         let sending = Sending {
             counters: Arc::clone(&self.counters),
-            own_zone,
             _permit: permit,
         };
         if let Some(payload) = self.cache.held(&request.unit) {
@@ -109,7 +107,6 @@ impl UnitServer {
 /// An answer under way.
 struct Sending {
     counters: Arc<Counters>,
-    own_zone: bool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -124,9 +121,7 @@ fn pieces(
         }
         let next = piece.split_to(piece.len().min(PIECE_BYTES));
         let bytes = u64::try_from(next.len()).expect("usize fits");
-        sending
-            .counters
-            .bytes(Direction::Sent, sending.own_zone, bytes);
+        sending.counters.bytes(Direction::Sent, bytes);
         Some((Ok(next), (rest, piece, sending)))
     })
 }

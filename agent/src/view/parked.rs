@@ -58,10 +58,12 @@ pub(super) struct Parked {
     parked_max: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiter {
     notify: Notify,
     woken: Mutex<Woken>,
+    /// How many partitions it waits on.
+    partitions: usize,
 }
 
 /// What a parked fetch must look at again.
@@ -69,14 +71,33 @@ struct Waiter {
 pub(crate) struct Woken {
     /// Everything.
     pub(crate) all: bool,
-    /// Indexes into the slice that was parked on; may repeat.
+    /// Indexes into the slice that was parked on; may repeat, and are no more than that has.
     pub(crate) indexes: Vec<u32>,
 }
 
+impl Woken {
+    fn everything() -> Self {
+        Self {
+            all: true,
+            indexes: Vec::new(),
+        }
+    }
+}
+
 impl Waiter {
+    fn new(partitions: usize) -> Self {
+        Self {
+            notify: Notify::new(),
+            woken: Mutex::default(),
+            partitions,
+        }
+    }
+
     fn wake(&self, index: u32) {
         let mut woken = self.woken.lock();
-        if !woken.all {
+        if woken.all || woken.indexes.len() >= self.partitions {
+            *woken = Woken::everything();
+        } else {
             woken.indexes.push(index);
         }
         drop(woken);
@@ -84,10 +105,7 @@ impl Waiter {
     }
 
     fn wake_all(&self) {
-        *self.woken.lock() = Woken {
-            all: true,
-            indexes: Vec::new(),
-        };
+        *self.woken.lock() = Woken::everything();
         self.notify.notify_one();
     }
 }
@@ -159,7 +177,7 @@ impl Parked {
 
     /// See [`super::View::park`]. Beyond the bound nobody is woken: the fetch waits for its time.
     pub(super) fn park(&self, partitions: &[(PartitionId, Offset)]) -> Parking<'_> {
-        let waiter = Arc::new(Waiter::default());
+        let waiter = Arc::new(Waiter::new(partitions.len()));
         let now = self.clock.now();
         let mut inner = self.inner.lock();
         let mut parked = Vec::new();

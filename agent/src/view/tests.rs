@@ -468,6 +468,21 @@ async fn only_who_waits_on_a_partition_is_woken_and_with_its_extents() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn regression_who_does_not_look_keeps_no_list_of_all_that_moved() {
+    let mut script = Script::new().await;
+    script.reset(&[(0, 5)]).await;
+    let view = Arc::clone(&script.view);
+    let parking = view.park(&[(partition(0), Offset(5))]);
+    script.high(0, 6).await;
+    assert_eq!(parking.woken().await.indexes, [0]);
+    for high in 7..50 {
+        script.high(0, high).await;
+    }
+    let woken = parking.woken().await;
+    assert!(woken.all && woken.indexes.is_empty(), "{woken:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn interests_are_told_again_after_a_reset_and_given_up_when_unused() {
     let mut script = Script::new().await;
     script.reset(&[(0, 5), (1, 5)]).await;

@@ -1,7 +1,7 @@
 use aquifer_format::{
     batch::{BatchBuilder, RecordBatch},
     codec::Codec,
-    ids::{ProducerEpoch, ProducerId, Sequence},
+    ids::{PartitionId, PartitionIndex, ProducerEpoch, ProducerId, Sequence},
 };
 use kafka_protocol::messages::{ApiKey, TransactionalId};
 
@@ -47,6 +47,33 @@ fn codes(response: &ProduceResponse) -> Vec<i16> {
 
 async fn produce(client: &mut Client, version: i16, request: &ProduceRequest) -> ProduceResponse {
     client.call(ApiKey::Produce, version, request).await
+}
+
+#[test]
+fn regression_a_batch_keeps_no_frame_that_is_much_larger() {
+    let id = PartitionId::new(TopicId(uuid::Uuid::from_u128(1)), PartitionIndex(0));
+    for (value_bytes, frame_bytes, kept) in [
+        (10, 150, false),
+        (10, 1 << 20, false),
+        (400_000, 1 << 20, false),
+        (600_000, 1 << 20, true),
+    ] {
+        let mut builder = BatchBuilder::new(Codec::None);
+        builder.append(1_000, None, Some(&vec![b'v'; value_bytes]), &[]);
+        let mut frame = builder.build().unwrap().bytes.to_vec();
+        let batch_bytes = frame.len();
+        frame.resize(frame_bytes, 0);
+        let frame = Bytes::from(frame);
+        let batch = RecordBatch::parse(frame.slice(..batch_bytes)).unwrap();
+        let mut batches = [ProduceBatch {
+            partition: id,
+            batch,
+        }];
+        cut_out(&mut batches, frame_bytes);
+        let is_slice = batches[0].batch.bytes.as_ptr() == frame.as_ptr();
+        assert_eq!(is_slice, kept, "{value_bytes} of {frame_bytes} bytes");
+        assert_eq!(batches[0].batch.bytes, frame[..batch_bytes]);
+    }
 }
 
 #[tokio::test]

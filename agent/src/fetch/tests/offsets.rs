@@ -168,6 +168,20 @@ async fn errors_of_list_offsets() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn regression_a_leader_that_is_away_is_waited_for_once_per_request() {
+    let bed = Bed::new().await;
+    bed.fake.set_frames_held(true);
+    bed.fake.create_topic("t", 3, &[]);
+    let began = bed.ports.clock.now();
+    let wanted = [(0, -1, -1), (1, -1, -1), (2, -1, -1)];
+    let response = bed.list_offsets(10, list("t", &wanted)).await;
+    let partitions = &response.topics[0].partitions;
+    assert!(partitions.iter().all(|p| p.error_code == 78));
+    let took = bed.ports.clock.now().since(began);
+    assert_eq!(took.as_secs(), 5, "the time to catch up, not thrice that");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_epoch_never_ends_before_an_offset_that_was_handed_out() {
     let bed = Bed::new().await;
     let id = partition(bed.fake.create_topic("t", 1, &[]), 0);

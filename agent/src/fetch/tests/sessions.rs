@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use kafka_protocol::messages::{FetchRequest, FetchResponse, fetch_request::ForgottenTopic};
+use kafka_protocol::{
+    messages::{
+        FetchRequest, FetchResponse,
+        fetch_request::{FetchPartition, FetchTopic, ForgottenTopic},
+    },
+    protocol::StrBytes,
+};
 
 use super::bed::{Bed, batch_of, partition, ranges, request};
 use crate::fetch::{FetchSettings, session::SessionSettings};
@@ -122,6 +128,30 @@ async fn wrong_ids_and_epochs_are_refused() {
     last.session_epoch = -1;
     assert_eq!(bed.fetch(17, last).await.session_id, 0);
     assert_eq!(bed.fetch(17, next(other, 1)).await.error_code, 70);
+}
+
+#[tokio::test(start_paused = true)]
+async fn regression_names_that_no_topic_can_have_are_not_remembered() {
+    let bed = Bed::new().await;
+    let named = |name: &str, epoch: i32| {
+        let topic = FetchTopic::default()
+            .with_topic(StrBytes::from_string(name.to_owned()).into())
+            .with_partitions(vec![FetchPartition::default()]);
+        FetchRequest::default()
+            .with_session_epoch(epoch)
+            .with_max_wait_ms(0)
+            .with_topics(vec![topic])
+    };
+    // Longer than an answer of an earlier version could say.
+    let long = "x".repeat(40_000);
+    let response = bed.fetch(12, named(&long, 0)).await;
+    assert_eq!(response.session_id, 0);
+    assert_eq!(response.responses[0].partitions[0].error_code, 3);
+    let id = bed.fetch(12, named("short", 0)).await.session_id;
+    assert!(id > 0);
+    let more = named(&long, 1).with_session_id(id);
+    assert_eq!(bed.fetch(12, more).await.error_code, 70);
+    assert_eq!(bed.fetch(11, next(id, 1)).await.error_code, 70);
 }
 
 #[tokio::test(start_paused = true)]

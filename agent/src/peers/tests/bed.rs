@@ -42,7 +42,7 @@ use crate::{
     broker::Broker,
     connection::{ConnectionHandle, ConnectionId},
     fetch::cache::{ReadError, Reading},
-    peers::{GetCause, MemoryNetwork, PeerNetwork, PeerService},
+    peers::{GetCause, MemoryNetwork, PeerNetwork, PeerService, Unit, ownership},
     produce::{ProduceBatch, settings::Compute},
     settings::AgentSettings,
 };
@@ -354,8 +354,10 @@ impl Bed {
 
     /// The agent that owns what nobody has in memory.
     pub(super) fn owner(&self, object: ObjectId) -> usize {
-        use crate::peers::{Unit, ownership};
-        let unit = Unit::new(object, 0).unwrap();
+        self.owner_of(Unit::new(object, 0).unwrap())
+    }
+
+    pub(super) fn owner_of(&self, unit: Unit) -> usize {
         let agents = self.live().next().unwrap().view.agents();
         let zone = agents[0].address.zone.clone();
         let members = ownership::members(&agents, &zone);

@@ -7,7 +7,7 @@ use aquifer_format::ids::{ObjectLevel, WriterSlot};
 use super::bed::{Bed, Written};
 use crate::{
     fetch::cache::ReadError,
-    peers::{GetCause, PeerFault, PeerNetwork, PeerService},
+    peers::{GetCause, PeerFault, PeerNetwork, PeerService, Unit, UnitRequest},
 };
 
 const BUCKET: Duration = Duration::from_millis(30);
@@ -52,6 +52,39 @@ async fn an_owner_that_stops_in_its_answer_costs_a_second_at_most() {
     let stall = Duration::from_secs(1);
     assert_eq!(timed_read(&bed, &written).await, stall + BUCKET);
     assert_eq!(bed.gets(1, GetCause::PeerTimeout), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_never_quite_stops_costs_five_seconds_at_most() {
+    let (bed, _) = bed_with(PeerFault::SlowBody(Duration::from_millis(900))).await;
+    // Some 16 pieces.
+    let extent = bed.produce_bytes(0, 0, 1_000_000).await;
+    bed.settle().await;
+    let began = bed.ports.clock.now();
+    bed.read(1, &extent).await.unwrap();
+    let took = bed.ports.clock.now().since(began);
+    assert_eq!(took, Duration::from_secs(5) + BUCKET);
+    assert_eq!(bed.gets(1, GetCause::PeerTimeout), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn regression_who_asks_others_for_as_much_as_it_may_reads_the_bucket_at_once() {
+    let mut bed = Bed::new();
+    bed.start("a").await;
+    let peer = Bed::peer(1);
+    let mut service = PeerService::new(bed.network.agent(Some(&peer)) as Arc<dyn PeerNetwork>);
+    service.settings.asks_max = 1;
+    bed.start_with("a", &peer, service, bed.ports.another_node())
+        .await;
+    bed.settle().await;
+    bed.bucket.set_latency(BUCKET);
+    let (one, two) = (bed.write_owned_by(0).await, bed.write_owned_by(0).await);
+    bed.settle().await;
+    bed.network.set_fault(&Bed::peer(0), PeerFault::SilentBody);
+    let (first, second) = tokio::join!(timed_read(&bed, &one), timed_read(&bed, &two));
+    assert_eq!(first, Duration::from_secs(1) + BUCKET);
+    assert_eq!(second, BUCKET, "it waits for no place");
+    assert_eq!(bed.gets(1, GetCause::PeerRefused), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,6 +172,29 @@ async fn wrong_parts_are_found_when_their_blocks_are_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn regression_of_several_agents_that_sent_a_damaged_run_none_is_left_alone() {
+    let bed = Bed::agents(&["a", "a", "a"]).await;
+    // The first run begins in part 0 and ends in part 1.
+    let (extents, wrong, right) = loop {
+        let level = ObjectLevel::L1;
+        let (object, extents) = bed.write_as(level, WriterSlot(9_999), 1, 5 << 20).await;
+        let owners = [0, 1].map(|part| bed.owner_of(Unit::new(object, part).unwrap()));
+        if owners[0] != owners[1] {
+            break (extents, owners[0], owners[1]);
+        }
+    };
+    bed.settle().await;
+    let reader = 3 - wrong - right;
+    bed.network.set_fault(&Bed::peer(wrong), PeerFault::Corrupt);
+    bed.read(reader, &extents[0]).await.unwrap();
+    assert_eq!(bed.gets(reader, GetCause::Damaged), 2, "both parts");
+    let (_, next) = bed.write_owned_by(right).await;
+    bed.settle().await;
+    bed.read(reader, &next[0]).await.unwrap();
+    assert_eq!(bed.gets(reader, GetCause::PeerPaused), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_damaged_object_in_the_bucket_is_given_to_nobody() {
     let (bed, written) = bed_with(PeerFault::None).await;
     bed.damage(&written).await;
@@ -172,13 +228,44 @@ async fn a_busy_owner_refuses_at_once_and_is_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn regression_a_peer_that_is_busy_after_a_failure_is_well_again() {
+    let mut bed = Bed::new();
+    let peer = Bed::peer(0);
+    let mut service = PeerService::new(bed.network.agent(Some(&peer)) as Arc<dyn PeerNetwork>);
+    service.settings.answers_max = 1;
+    bed.start_with("a", &peer, service, bed.ports.another_node())
+        .await;
+    bed.start("a").await;
+    bed.settle().await;
+    bed.network.set_fault(&peer, PeerFault::Silent);
+    let first = bed.write_owned_by(0).await;
+    timed_read(&bed, &first).await;
+    assert_eq!(bed.gets(1, GetCause::PeerTimeout), 1);
+    bed.network.set_fault(&peer, PeerFault::None);
+    bed.ports.sleep(Duration::from_millis(250)).await;
+    // Somebody else has its only place.
+    let request = UnitRequest {
+        cluster: bed.fake.cluster(),
+        zone: "a".to_owned(),
+        unit: Unit::new(first.0, 0).unwrap(),
+    };
+    let _answer = bed.network.agent(None).ask(&peer, &request).await.unwrap();
+    for _ in 0..2 {
+        let written = bed.write_owned_by(0).await;
+        timed_read(&bed, &written).await;
+    }
+    assert_eq!(bed.gets(1, GetCause::PeerPaused), 0);
+    assert_eq!(bed.gets(1, GetCause::PeerRefused), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_waits_for_another_agent_still_answers_from_the_bucket() {
     // Agent 1 waits for agent 0; agent 0, whose view may differ, asks agent 1 for the same unit.
     let (bed, written) = bed_with(PeerFault::SilentBody).await;
     let asking = async {
         bed.ports.sleep(Duration::from_millis(10)).await;
         let began = bed.ports.clock.now();
-        let unit = crate::peers::Unit::new(written.0, 0).unwrap();
+        let unit = Unit::new(written.0, 0).unwrap();
         let cache = bed.agents[1].fetch.cache();
         let bytes = cache.read_for_peer(unit).await.unwrap();
         assert!(!bytes.is_empty());

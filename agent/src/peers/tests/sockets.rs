@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use aquifer_format::key::object_key;
+use aquifer_format::{
+    ids::{ObjectLevel, WriterSlot},
+    key::object_key,
+};
 use aquifer_metadata_api::secret::ClusterSecret;
 use aquifer_store::Ports;
 use futures::future::try_join_all;
@@ -199,6 +202,21 @@ async fn answers_that_are_not_the_unit_are_not_used() {
         assert_eq!(counts.gets(cause), 1, "{}", answer.escape_ascii());
         bed.agents[0].ports.tasks.kill();
     }
+}
+
+#[tokio::test]
+async fn a_part_is_never_larger_than_parts_are() {
+    let bed = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 4194305\r\n\r\nhello").await;
+    let extents = loop {
+        let (object, extents) = bed
+            .write_as(ObjectLevel::L1, WriterSlot(9_999), 1, 300)
+            .await;
+        if bed.owner(object) == 0 {
+            break extents;
+        }
+    };
+    patience(bed.read(1, &extents[0])).await.unwrap();
+    assert_eq!(bed.gets(1, GetCause::PeerWrong), 1);
 }
 
 /// The head of the answer to a request of which this is the first line and the rest of the head.
