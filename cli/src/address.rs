@@ -66,6 +66,15 @@ impl FromStr for Advertised {
     }
 }
 
+/// Reads a host whose port is set elsewhere.
+pub(crate) fn host_only(text: &str) -> Result<Advertised, String> {
+    let advertised: Advertised = text.parse()?;
+    match advertised.port {
+        None => Ok(advertised),
+        Some(_) => Err("give the host alone: its port is the one that is listened on".to_owned()),
+    }
+}
+
 impl Advertised {
     /// Host and port, where something listens on `bound`. A wildcard address is no address for others:
     /// then it is this machine's name.
@@ -123,6 +132,8 @@ mod tests {
         for wrong in ["", ":9092", "a:0", "a:b", "a b:1", "http://a:1"] {
             assert!(wrong.parse::<Advertised>().is_err(), "{wrong:?}");
         }
+        assert_eq!(host_only("a").unwrap().host, "a");
+        assert!(host_only("a:9092").is_err());
         let bound = "10.0.0.1:1234".parse().unwrap();
         let resolved = Advertised::resolve(None, bound, "--x");
         assert_eq!(resolved, ("10.0.0.1".to_owned(), 1234));

@@ -8,6 +8,7 @@ use aquifer_agent::{
     fence::Readiness as AgentReadiness,
     listener::Listener,
     peers::{HttpPeerSettings, HttpPeers, PeerService},
+    settings::AgentSettings,
 };
 use aquifer_metadata::bucket::Marker;
 use aquifer_metadata_api::{
@@ -45,16 +46,19 @@ async fn serve(arguments: &Agent, mut stop: Stop) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     let sockets = Sockets::open(serving).await?;
     let (readiness, http_address) = http::start(&ports, arguments.http.http_listen).await?;
-    let store = aquifer_store::open(&arguments.bucket.bucket, &ports, Wrapping::default()).await?;
-
-    let started = ServedAgent::start(&ports, serving, sockets, endpoints, &secret, store);
-    let agent = tokio::select! {
-        biased;
-        () = stop.asked() => {
-            info!("stopped before it was ready");
-            return Ok(());
-        }
-        agent = started => agent?,
+    let starting = async {
+        let bucket = &arguments.bucket.bucket;
+        let store = aquifer_store::open(bucket, &ports, Wrapping::default()).await?;
+        let settings = sockets.settings(serving, &*store)?;
+        readiness.say(Err(format!(
+            "waiting for the metadata service at {}",
+            arguments.metadata.join(", ")
+        )));
+        ServedAgent::start(&ports, settings, sockets, endpoints, &secret, store).await
+    };
+    let Some(agent) = stop.unless_asked(starting).await.transpose()? else {
+        info!("stopped before it was ready");
+        return Ok(());
     };
     agent.announce(http_address);
     ports
@@ -62,11 +66,7 @@ async fn serve(arguments: &Agent, mut stop: Stop) -> Result<()> {
         .spawn(follow_fence(agent.broker.readiness(), readiness.clone()));
     stop.asked().await;
     info!("stopping: clients move, what was accepted is finished; once more stops at once");
-    tokio::select! {
-        biased;
-        () = agent.stop() => {}
-        () = stop.asked() => bail!("stopped at once; what was not acknowledged may be lost"),
-    }
+    stop.finish(agent.stop()).await?;
     info!("stopped");
     Ok(())
 }
@@ -74,10 +74,10 @@ async fn serve(arguments: &Agent, mut stop: Stop) -> Result<()> {
 /// Says whether the agent serves.
 pub(crate) async fn follow_fence(mut fence: watch::Receiver<AgentReadiness>, readiness: Readiness) {
     loop {
-        match &*fence.borrow_and_update() {
-            AgentReadiness::Ready => readiness.ready("serving"),
-            AgentReadiness::Unready { reason } => readiness.unready(reason.clone()),
-        }
+        readiness.say(match &*fence.borrow_and_update() {
+            AgentReadiness::Ready => Ok("serving"),
+            AgentReadiness::Unready { reason } => Err(reason.clone()),
+        });
         if fence.changed().await.is_err() {
             return;
         }
@@ -104,6 +104,16 @@ impl Sockets {
                 )
             })?;
         Ok(Self { kafka, cache })
+    }
+
+    /// The settings of the agent that is to serve them.
+    pub(crate) fn settings(
+        &self,
+        serving: &Serving,
+        store: &dyn ObjectStore,
+    ) -> Result<AgentSettings> {
+        let address = self.address(serving)?;
+        agent_settings(address, &serving.clients, store.priced_per_request())
     }
 
     fn address(&self, serving: &Serving) -> Result<AgentAddress> {
@@ -137,18 +147,16 @@ impl ServedAgent {
     /// Registers with the metadata service (waiting for it as long as it takes) and serves.
     pub(crate) async fn start(
         ports: &Ports,
-        serving: &Serving,
+        settings: AgentSettings,
         sockets: Sockets,
         endpoints: Vec<Endpoint>,
         secret: &ClusterSecret,
         store: Arc<dyn ObjectStore>,
     ) -> Result<Self> {
-        let address = sockets.address(serving)?;
-        let shown = authority(&address.host, address.port);
+        let shown = authority(&settings.address.host, settings.address.port);
         let ports = ports.another_node();
         let metadata =
             GrpcMetadata::new(ports.clone(), GrpcSettings::new(endpoints, secret.clone()));
-        let settings = agent_settings(address, &serving.clients, store.priced_per_request())?;
         let cache = Some(sockets.cache);
         let network = HttpPeers::new(cache, secret.clone(), HttpPeerSettings::default(), &ports);
         let peers = PeerService::new(network);

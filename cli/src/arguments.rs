@@ -1,14 +1,16 @@
-//! Flags of every command. Each is also an environment variable and a key of the settings file.
+//! Flags of every command. Each is also an environment variable and a key of the settings file, of the same
+//! name. The exceptions are `--listen` and `--advertise` of `aquifer metadata`: they are metadata-listen and
+//! metadata-advertise there, as `aquifer server` has them, since an agent's are others.
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 
 use crate::{
-    address::Listen,
+    address::{Advertised, Listen, host_only},
     bucket::Bucket,
     start_position::From,
-    units::{Bytes, Span},
+    units::{Bytes, Span, above_zero},
 };
 
 pub(crate) mod cluster;
@@ -23,7 +25,9 @@ Try it:
 Settings:
   A flag wins over its environment variable (shown with each flag), that over
   the file of --config, that over the default. The file is TOML: a key is a
-  flag's name, at the top for every command, or in a table for one command:
+  flag's name, at the top for every command, or in a table for one command
+  (at the top, the two addresses of `aquifer metadata` are metadata-listen and
+  metadata-advertise, as their variables are):
 
   kafka-listen = \"0.0.0.0:9092\"
   [produce]
@@ -119,8 +123,8 @@ pub(crate) struct Dev {
     pub(crate) http_listen: Listen,
 
     /// Host name that clients are told to connect to; the default is the address of --kafka-listen
-    #[arg(long, env = "AQUIFER_ADVERTISE_HOST", value_name = "HOST")]
-    pub(crate) advertise_host: Option<String>,
+    #[arg(long, env = "AQUIFER_ADVERTISE_HOST", value_name = "HOST", value_parser = host_only)]
+    pub(crate) advertise_host: Option<Advertised>,
 
     /// How many node ids to show, each on a port of its own from --kafka-listen upward (1 to 16)
     #[arg(
@@ -168,7 +172,8 @@ pub(crate) struct Tuning {
         long,
         env = "AQUIFER_FLUSH_BYTES",
         value_name = "SIZE",
-        default_value = "8MiB"
+        default_value = "8MiB",
+        value_parser = above_zero::<Bytes>
     )]
     pub(crate) flush_bytes: Bytes,
 
@@ -192,7 +197,8 @@ pub(crate) struct Tuning {
         long,
         env = "AQUIFER_PRODUCE_MEMORY",
         value_name = "SIZE",
-        default_value = "256MiB"
+        default_value = "256MiB",
+        value_parser = above_zero::<Bytes>
     )]
     pub(crate) produce_memory: Bytes,
 
@@ -219,7 +225,8 @@ pub(crate) struct Tuning {
         long,
         env = "AQUIFER_IDLE_MAX",
         value_name = "TIME",
-        default_value = "10m"
+        default_value = "10m",
+        value_parser = above_zero::<Span>
     )]
     pub(crate) idle_max: Span,
 
@@ -260,7 +267,8 @@ pub(crate) struct Bootstrap {
         long,
         env = "AQUIFER_CLIENT_SETTING",
         value_name = "KEY=VALUE",
-        value_delimiter = ','
+        value_delimiter = ',',
+        hide_env_values = true
     )]
     pub(crate) client_setting: Vec<String>,
 

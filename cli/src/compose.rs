@@ -131,9 +131,6 @@ fn produce_settings(tuning: &Tuning, priced: bool) -> Result<ProduceSettings> {
     } else {
         FlushSettings::unpriced()
     };
-    if tuning.flush_bytes.0 == 0 {
-        bail!("--flush-bytes must be more than 0");
-    }
     flush.bytes_max = tuning.flush_bytes.0;
     flush.bytes_soft = flush.bytes_soft.min(flush.bytes_max);
     if let Some(interval) = tuning.flush_interval {

@@ -33,13 +33,10 @@ async fn serve(dev: &Dev, mut stop: Stop) -> Result<()> {
 
     let address = advertised(dev, &kafka);
     let shown = authority(&address.host, address.port);
-    let process = tokio::select! {
-        biased;
-        () = stop.asked() => {
-            info!("stopped before it was ready");
-            return Ok(());
-        }
-        process = Process::start(&ports, &data, address, dev) => process?,
+    let starting = Process::start(&ports, &data, address, dev);
+    let Some(process) = stop.unless_asked(starting).await.transpose()? else {
+        info!("stopped before it was ready");
+        return Ok(());
     };
     kafka.start(&process.broker);
     let fence = process.broker.readiness();
@@ -55,22 +52,15 @@ async fn serve(dev: &Dev, mut stop: Stop) -> Result<()> {
         bail!("the metadata service stopped: {reason}");
     }
     info!("stopping: finishing what was accepted; once more stops at once");
-    tokio::select! {
-        biased;
-        stopped = process.stop() => stopped?,
-        () = stop.asked() => bail!("stopped at once; what was not acknowledged may be lost"),
-    }
+    stop.finish(process.stop()).await??;
     info!("stopped");
     Ok(())
 }
 
 /// What clients are told to connect to.
 fn advertised(dev: &Dev, kafka: &Listener) -> AgentAddress {
-    let host_only = dev
-        .advertise_host
-        .clone()
-        .map(|host| Advertised { host, port: None });
-    let (host, port) = Advertised::resolve(host_only.as_ref(), kafka.address(), "--advertise-host");
+    let host = dev.advertise_host.as_ref();
+    let (host, port) = Advertised::resolve(host, kafka.address(), "--advertise-host");
     AgentAddress {
         host,
         port,

@@ -30,18 +30,12 @@ impl Default for Readiness {
 }
 
 impl Readiness {
-    /// From now on; `what` it does.
-    pub(crate) fn ready(&self, what: &'static str) {
-        self.0.send_modify(|now| *now = Ok(what));
+    /// From now on: what the process does, or why it does not serve.
+    pub(crate) fn say(&self, said: Result<&'static str, String>) {
+        drop(self.0.send_replace(said));
     }
 
-    /// No longer, or not yet: why.
-    pub(crate) fn unready(&self, reason: impl Into<String>) {
-        let reason = reason.into();
-        self.0.send_modify(|now| *now = Err(reason));
-    }
-
-    fn answer(&self) -> (StatusCode, String) {
+    pub(crate) fn answer(&self) -> (StatusCode, String) {
         match &*self.0.borrow() {
             Ok(what) => (StatusCode::OK, format!("ready: {what}\n")),
             Err(reason) => (

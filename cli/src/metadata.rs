@@ -18,8 +18,7 @@ use tracing::info;
 use crate::{
     address::{Advertised, Listen, authority},
     arguments::cluster::{Metadata, MetadataProcess},
-    http::{self, Readiness},
-    metadata_admin, open_files, secret,
+    http, metadata_admin, open_files, secret,
     signals::{Stop, on_threads},
     sweeping,
 };
@@ -33,9 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) fn run(arguments: &Metadata) -> Result<()> {
     let process = &arguments.process;
     match (&arguments.action, &process.postgres, &process.bucket) {
-        (Some(action), ..) => on_threads(|_| metadata_admin::act(action)),
+        (Some(action), ..) => metadata_admin::run(action),
         (None, Some(postgres), Some(bucket)) => {
-            on_threads(|stop| serve(process, &postgres.postgres, &bucket.bucket, stop))
+            on_threads(|stop| serve(process, postgres, bucket, stop))
         }
         (None, ..) => bail!("set --postgres and --bucket (see aquifer metadata --help)"),
     }
@@ -57,20 +56,30 @@ async fn serve(
         "--advertise",
     );
     let (readiness, http_address) = http::start(&ports, arguments.http.http_listen).await?;
-    let store = aquifer_store::open(bucket, &ports, Wrapping::default()).await?;
-    let served = ServedMetadata::start(
-        &ports,
-        postgres,
-        Arc::clone(&store),
-        listener,
-        authority(&host, port),
-        secret,
-    )
-    .await?;
+    let starting = async {
+        let store = aquifer_store::open(bucket, &ports, Wrapping::default()).await?;
+        readiness.say(Err("waiting for the database".to_owned()));
+        let endpoint = authority(&host, port);
+        let starting = ServedMetadata::start(
+            &ports,
+            postgres,
+            Arc::clone(&store),
+            listener,
+            endpoint,
+            secret,
+        );
+        anyhow::Ok((starting.await?, store))
+    };
+    let Some((served, store)) = stop.unless_asked(starting).await.transpose()? else {
+        info!("stopped before it was ready");
+        return Ok(());
+    };
     served.announce(http_address);
     ports
         .tasks
-        .spawn(follow_role(served.member.role(), readiness.clone()));
+        .spawn(follow_role(served.member.role(), move |said| {
+            readiness.say(said);
+        }));
     let sweeps = sweeping::settings(&arguments.sweeping);
     ports.tasks.spawn(sweeping::while_leading(
         ports.clone(),
@@ -80,11 +89,7 @@ async fn serve(
     ));
     stop.asked().await;
     info!("stopping: the lease is given up; once more stops at once");
-    tokio::select! {
-        biased;
-        () = served.stop() => {}
-        () = stop.asked() => bail!("stopped at once"),
-    }
+    stop.finish(served.stop()).await?;
     info!("stopped");
     Ok(())
 }
@@ -96,17 +101,29 @@ pub(crate) async fn bind(listen: Listen, flag: &str) -> Result<TcpListener> {
     })
 }
 
-/// Says what the process does.
-async fn follow_role(mut role: watch::Receiver<Role>, readiness: Readiness) {
+/// Tells what the process does, or why it does nothing, at once and as its role changes, until that is
+/// known no more.
+pub(crate) async fn follow_role(
+    mut role: watch::Receiver<Role>,
+    tell: impl Fn(Result<&'static str, String>),
+) {
     loop {
-        match &*role.borrow_and_update() {
-            Role::Leader(_) => readiness.ready("leading"),
-            Role::Standby { .. } => readiness.ready("standing by"),
-            Role::Refusing { reason } => readiness.unready(reason.clone()),
-        }
+        tell(health(&role.borrow_and_update()));
         if role.changed().await.is_err() {
             return;
         }
+    }
+}
+
+fn health(role: &Role) -> Result<&'static str, String> {
+    match role {
+        Role::Leader(_) => Ok("leading"),
+        Role::Standby { leader: Some(_) } => Ok("standing by"),
+        Role::Standby { leader: None } => Err(
+            "waiting for the metadata leader; the log says if the database or the bucket does not answer"
+                .to_owned(),
+        ),
+        Role::Refusing { reason } => Err(reason.clone()),
     }
 }
 
@@ -165,5 +182,27 @@ impl ServedMetadata {
     pub(crate) async fn stop(&self) {
         self.member.stop().await;
         self.server.stop(PATIENCE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_ready_only_while_it_leads_or_knows_who_does() {
+        let standby = |leader: Option<&str>| Role::Standby {
+            leader: leader.map(str::to_owned),
+        };
+        assert_eq!(health(&standby(Some("a:1"))), Ok("standing by"));
+        let waiting = health(&standby(None)).unwrap_err();
+        assert!(
+            waiting.contains("waiting for the metadata leader"),
+            "{waiting}"
+        );
+        let refusing = Role::Refusing {
+            reason: "lost rows".to_owned(),
+        };
+        assert_eq!(health(&refusing), Err("lost rows".to_owned()));
     }
 }

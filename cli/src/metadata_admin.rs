@@ -15,13 +15,39 @@ use aquifer_metadata::{
 use aquifer_store::{ObjectStore, Ports, location::Wrapping};
 use serde_json::json;
 
-use crate::arguments::{
-    OutputForm,
-    cluster::{AcceptLoss, Bucket, MetadataAction, MetadataStatus, Postgres},
+use crate::{
+    arguments::{
+        OutputForm,
+        cluster::{AcceptLoss, Bucket, MetadataAction, MetadataStatus, Postgres},
+    },
+    signals::on_threads,
 };
 
-/// Does what is asked.
-pub(crate) async fn act(action: &MetadataAction) -> Result<()> {
+/// Does what is asked, or ends at once on a signal.
+pub(crate) fn run(action: &MetadataAction) -> Result<()> {
+    on_threads(|mut stop| async move {
+        match stop.unless_asked(act(action)).await {
+            Some(done) => done,
+            None => bail!("stopped: {}", left_behind(action)),
+        }
+    })
+}
+
+/// What is known of an action that was given up half way.
+fn left_behind(action: &MetadataAction) -> &'static str {
+    match action {
+        MetadataAction::Migrate(_) => {
+            "whether the tables are up to date is not known; it can be run again"
+        }
+        MetadataAction::Status(_) => "nothing was changed",
+        MetadataAction::AcceptLoss(_) => {
+            "whether the loss was accepted, `aquifer metadata status` tells; a lease that this took runs \
+             out by itself, within a minute"
+        }
+    }
+}
+
+async fn act(action: &MetadataAction) -> Result<()> {
     let ports = Ports::system();
     match action {
         MetadataAction::Migrate(postgres) => migrate(postgres, ports).await,

@@ -58,8 +58,15 @@ pub(crate) fn run(produce: &Produce) -> Result<()> {
     sender.finish();
     let lines = sender.lines;
     progress.end();
-    producer.context().summary(produce, lines)?;
-    read
+    outcome(read, producer.context().summary(produce, lines))
+}
+
+/// How it ended: what stopped the reading may be why records were not written.
+fn outcome(read: Result<()>, written: Result<()>) -> Result<()> {
+    match (read, written) {
+        (Err(cause), Err(written)) => Err(cause.context(written)),
+        (read, written) => read.and(written),
+    }
 }
 
 fn config(produce: &Produce) -> Result<rdkafka::ClientConfig> {
@@ -290,5 +297,26 @@ impl ProducerContext for Deliveries {
                 self.failed(line, &reason);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regression_a_line_that_stopped_the_reading_is_named() {
+        let failed = |text: &'static str| Err(anyhow::anyhow!(text));
+        let said = |read, written| match outcome(read, written) {
+            Ok(()) => String::new(),
+            Err(error) => format!("{error:#}"),
+        };
+        assert_eq!(said(Ok(()), Ok(())), "");
+        assert_eq!(said(failed("too long"), Ok(())), "too long");
+        assert_eq!(said(Ok(()), failed("not written")), "not written");
+        assert_eq!(
+            said(failed("too long"), failed("not written")),
+            "not written: too long"
+        );
     }
 }

@@ -2,20 +2,23 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::pin,
     sync::Arc,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow};
+use aquifer_metadata::Role;
 use aquifer_metadata_api::grpc::Endpoint;
 use aquifer_store::{Ports, location::Wrapping};
+use tokio::sync::watch;
 use tracing::info;
 
 use crate::{
     address::{Advertised, authority},
     agent::{ServedAgent, Sockets, follow_fence},
     arguments::cluster::Server,
-    http,
-    metadata::{ServedMetadata, bind},
+    http::{self, Readiness},
+    metadata::{ServedMetadata, bind, follow_role},
     open_files, secret,
     signals::{Stop, on_threads},
     sweeping,
@@ -54,16 +57,26 @@ async fn serve(arguments: &Server, mut stop: Stop) -> Result<()> {
         .parse()
         .map_err(|error| anyhow!("{error}"))?;
     let (readiness, http_address) = http::start(&ports, arguments.http.http_listen).await?;
-    let store = aquifer_store::open(&arguments.bucket.bucket, &ports, Wrapping::default()).await?;
-    let metadata = ServedMetadata::start(
-        &ports,
-        &arguments.postgres.postgres,
-        Arc::clone(&store),
-        listener,
-        authority(&host, port),
-        secret.clone(),
-    )
-    .await?;
+    let starting = async {
+        let bucket = &arguments.bucket.bucket;
+        let store = aquifer_store::open(bucket, &ports, Wrapping::default()).await?;
+        // Settings that cannot be are told before the database is touched.
+        let settings = sockets.settings(serving, &*store)?;
+        readiness.say(Err("waiting for the database".to_owned()));
+        let starting = ServedMetadata::start(
+            &ports,
+            &arguments.postgres.postgres,
+            Arc::clone(&store),
+            listener,
+            authority(&host, port),
+            secret.clone(),
+        );
+        anyhow::Ok((starting.await?, store, settings))
+    };
+    let Some((metadata, store, settings)) = stop.unless_asked(starting).await.transpose()? else {
+        info!("stopped before it was ready");
+        return Ok(());
+    };
     let sweeps = sweeping::settings(&arguments.sweeping);
     ports.tasks.spawn(sweeping::while_leading(
         ports.clone(),
@@ -71,15 +84,22 @@ async fn serve(arguments: &Server, mut stop: Stop) -> Result<()> {
         metadata.member.role(),
         sweeps,
     ));
-    let started = ServedAgent::start(&ports, serving, sockets, vec![endpoint], &secret, store);
-    let agent = tokio::select! {
-        biased;
-        () = stop.asked() => {
-            metadata.stop().await;
+    let endpoints = vec![endpoint];
+    let starting = ServedAgent::start(&ports, settings, sockets, endpoints, &secret, store);
+    let starting = telling(starting, metadata.member.role(), &readiness);
+    let agent = match stop.unless_asked(starting).await {
+        Some(Ok(agent)) => agent,
+        Some(Err(error)) => {
+            // So that another process leads at once; the error is what there is to tell, also where a
+            // signal ends this.
+            stop.unless_asked(metadata.stop()).await;
+            return Err(error.context("the agent in this process cannot start"));
+        }
+        None => {
+            stop.finish(metadata.stop()).await?;
             info!("stopped before it was ready");
             return Ok(());
         }
-        agent = started => agent.context("the agent in this process cannot start")?,
     };
     agent.announce(http_address);
     ports
@@ -87,18 +107,75 @@ async fn serve(arguments: &Server, mut stop: Stop) -> Result<()> {
         .spawn(follow_fence(agent.broker.readiness(), readiness.clone()));
     stop.asked().await;
     info!("stopping: clients move, what was accepted is finished; once more stops at once");
-    tokio::select! {
-        biased;
-        () = async { agent.stop().await; metadata.stop().await } => {}
-        () = stop.asked() => bail!("stopped at once; what was not acknowledged may be lost"),
-    }
+    let ending = async {
+        agent.stop().await;
+        metadata.stop().await;
+    };
+    stop.finish(ending).await?;
     info!("stopped");
     Ok(())
+}
+
+/// What the start of the agent comes to. Until then health says what it waits for: it cannot serve before
+/// the metadata service does, often the one in this process.
+async fn telling<T>(
+    starting: impl Future<Output = T>,
+    role: watch::Receiver<Role>,
+    readiness: &Readiness,
+) -> T {
+    let mut starting = pin!(starting);
+    let waiting = follow_role(role, |said| {
+        let reason = said.err();
+        readiness.say(Err(
+            reason.unwrap_or_else(|| "the agent is starting".to_owned())
+        ));
+    });
+    tokio::select! {
+        biased;
+        started = &mut starting => return started,
+        () = waiting => {}
+    }
+    starting.await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Lets what is polled beside the caller go on.
+    async fn let_others_run() {
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn health_says_what_the_agent_waits_for_until_it_has_started() {
+        let (tell, role) = watch::channel(Role::Standby { leader: None });
+        let (finish, starting) = tokio::sync::oneshot::channel();
+        let readiness = Readiness::default();
+        let says = |text: &str| {
+            let (status, said) = readiness.answer();
+            assert_eq!(status, axum::http::StatusCode::SERVICE_UNAVAILABLE);
+            assert!(said.contains(text), "{said}");
+        };
+        let steps = async {
+            let_others_run().await;
+            says("waiting for the metadata leader");
+            tell.send_replace(Role::Refusing {
+                reason: "lost rows".to_owned(),
+            });
+            let_others_run().await;
+            says("lost rows");
+            let leader = Some("other:9645".to_owned());
+            tell.send_replace(Role::Standby { leader });
+            let_others_run().await;
+            says("the agent is starting");
+            finish.send(7).unwrap();
+        };
+        let (started, ()) = tokio::join!(telling(starting, role, &readiness), steps);
+        assert_eq!(started, Ok(7));
+    }
 
     #[test]
     fn a_process_reaches_itself_wherever_it_listens() {

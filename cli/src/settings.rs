@@ -2,18 +2,26 @@
 //! default.
 //!
 //! The file's values are given to the parser as the flags' defaults, so that there is one list of
-//! settings, one place that checks their values, and `--help` shows what holds.
+//! settings, one place that checks their values, and `--help` shows what holds. To the parser a default
+//! is nothing that anybody set: it satisfies no requirement, marks no group as present and conflicts with
+//! nothing. So requirements are lifted here, and flags stand in no other relation to each other.
+//!
+//! A setting has the name of its variable, which is its flag's but for two flags of `aquifer metadata`.
 
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use clap::{ArgAction, CommandFactory, FromArgMatches};
+use clap::{ArgAction, CommandFactory, FromArgMatches, error::ErrorKind};
 
-use crate::arguments::Arguments;
+use crate::{arguments::Arguments, secret};
+
+#[cfg(test)]
+mod tests;
 
 /// Why there are no settings.
 #[derive(Debug)]
@@ -64,8 +72,11 @@ fn from(arguments: &[OsString], file: Option<&Path>) -> Result<Arguments, Settin
         command = with_file(command, &text).map_err(failed)?;
     }
     let matches = command
-        .try_get_matches_from(arguments)
+        .try_get_matches_from_mut(arguments)
         .map_err(SettingsError::Arguments)?;
+    secret::check_sources(&matches).map_err(|reason| {
+        SettingsError::Arguments(command.error(ErrorKind::ArgumentConflict, reason))
+    })?;
     Arguments::from_arg_matches(&matches).map_err(SettingsError::Arguments)
 }
 
@@ -76,33 +87,56 @@ fn config_of(arguments: &[OsString]) -> Option<PathBuf> {
         if argument == OsStr::new("--config") {
             return rest.next().map(Into::into);
         }
-        if let Some(value) = argument.to_str().and_then(|a| a.strip_prefix("--config=")) {
-            return Some(value.into());
+        if let Some(value) = argument.as_bytes().strip_prefix(b"--config=") {
+            return Some(OsStr::from_bytes(value).into());
         }
     }
     None
 }
 
-/// Values by flag name.
+/// Values by setting.
 type Values = BTreeMap<String, Vec<String>>;
 
 fn with_file(command: clap::Command, text: &str) -> Result<clap::Command, String> {
     let table: toml::Table = text
         .parse()
-        .map_err(|error: toml::de::Error| one_line(&error.to_string()))?;
-    let known = all_flags(&command);
+        .map_err(|error: toml::de::Error| not_toml(text, &error))?;
     let mut everywhere = Values::new();
+    let tables = take_values(table, &command, "", &mut everywhere)?;
+    apply(command, "", &everywhere, tables)
+}
+
+/// What is wrong with a text that is no TOML. Not in the parser's whole words: these show the line, which may
+/// hold a secret.
+fn not_toml(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = match before {
+        Some(before) => format!(" in line {}", before.matches('\n').count() + 1),
+        None => String::new(),
+    };
+    let what = error.message().split_whitespace().collect::<Vec<_>>();
+    format!("it is no TOML{line}: {}", what.join(" "))
+}
+
+/// Takes what a table sets, for the command `at` and those below it; returns the tables in it.
+fn take_values(
+    table: toml::Table,
+    command: &clap::Command,
+    at: &str,
+    values: &mut Values,
+) -> Result<toml::Table, String> {
+    let known = settings_by_name(command);
     let mut tables = toml::Table::new();
     for (key, value) in table {
         if value.is_table() {
             tables.insert(key, value);
-        } else if known.contains(&key) {
-            everywhere.insert(key.clone(), texts(&key, &value)?);
+        } else if let Some(setting) = known.get(&key) {
+            values.insert(setting.clone(), texts(&key, &value)?);
         } else {
-            return Err(unknown(&key, "", known.iter().map(String::as_str)));
+            return Err(unknown(&key, at, known.keys().map(String::as_str)));
         }
     }
-    apply(command, "", &everywhere, tables)
+    Ok(tables)
 }
 
 /// Gives `command` and those below it the file's values: `inherited` ones, and those of `tables`, which
@@ -113,6 +147,9 @@ fn apply(
     inherited: &Values,
     tables: toml::Table,
 ) -> Result<clap::Command, String> {
+    for argument in command.get_arguments() {
+        check_number(argument, command.get_name(), inherited)?;
+    }
     command = command.mut_args(|argument| with_value(argument, inherited));
     let names: Vec<String> = command
         .get_subcommands()
@@ -133,20 +170,11 @@ fn apply(
     }
     for name in names {
         let mut values = inherited.clone();
-        let mut below = toml::Table::new();
         let sub = command
             .find_subcommand(&name)
             .expect("the name is one of its subcommands");
-        let flags: Vec<String> = all_flags(sub);
-        for (key, value) in own.remove(&name).unwrap_or_default() {
-            if value.is_table() {
-                below.insert(key, value);
-            } else if flags.contains(&key) {
-                values.insert(key.clone(), texts(&key, &value)?);
-            } else {
-                return Err(unknown(&key, &name, flags.iter().map(String::as_str)));
-            }
-        }
+        let table = own.remove(&name).unwrap_or_default();
+        let below = take_values(table, sub, &name, &mut values)?;
         let mut failure = None;
         command = command.mut_subcommand(&name, |sub| {
             apply(sub.clone(), &name, &values, below).unwrap_or_else(|error| {
@@ -161,8 +189,31 @@ fn apply(
     Ok(command)
 }
 
+/// The name of an argument's setting: `metadata-listen` of `AQUIFER_METADATA_LISTEN`.
+fn setting(argument: &clap::Arg) -> Option<String> {
+    let variable = argument.get_env()?.to_str()?;
+    let name = variable.strip_prefix("AQUIFER_")?;
+    Some(name.to_lowercase().replace('_', "-"))
+}
+
+/// What the file says of an argument, if it says anything.
+fn values_of<'v>(argument: &clap::Arg, values: &'v Values) -> Option<&'v [String]> {
+    let found = values.get(&setting(argument)?)?;
+    (!found.is_empty()).then_some(found.as_slice())
+}
+
+/// The parser would take the first of several default values and forget the others.
+fn check_number(argument: &clap::Arg, command: &str, values: &Values) -> Result<(), String> {
+    let several = values_of(argument, values).is_some_and(|found| found.len() > 1);
+    if several && !matches!(argument.get_action(), ArgAction::Append) {
+        let name = setting(argument).unwrap_or_default();
+        return Err(format!("{name} takes one value for {command}, not a list"));
+    }
+    Ok(())
+}
+
 fn with_value(argument: clap::Arg, values: &Values) -> clap::Arg {
-    let Some(found) = argument.get_long().and_then(|long| values.get(long)) else {
+    let Some(found) = values_of(&argument, values) else {
         return argument;
     };
     // The parser keeps defaults for as long as the process lives; there is one such list.
@@ -170,29 +221,34 @@ fn with_value(argument: clap::Arg, values: &Values) -> clap::Arg {
         .iter()
         .map(|value| &*Box::leak(value.clone().into_boxed_str()))
         .collect();
-    argument.default_values(kept)
+    let hidden = argument.is_hide_env_values_set();
+    argument
+        .required(false)
+        .hide_default_value(hidden)
+        .default_values(kept)
 }
 
-/// Long names of the settings of a command and those below it, sorted.
-fn all_flags(command: &clap::Command) -> Vec<String> {
-    let mut names: Vec<String> = command
-        .get_arguments()
-        .filter(|argument| {
-            !matches!(
-                argument.get_action(),
-                ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version
-            )
-        })
-        .filter_map(|argument| argument.get_long())
-        .filter(|name| *name != "config")
-        .map(str::to_owned)
+/// The settings of a command and those below it, by their own names, and by their flags' where those are
+/// nobody else's.
+fn settings_by_name(command: &clap::Command) -> BTreeMap<String, String> {
+    let arguments = arguments(command);
+    let settings = || arguments.iter().filter_map(|a| Some((a, setting(a)?)));
+    let mut names: BTreeMap<String, String> = settings()
+        .map(|(_, setting)| (setting.clone(), setting))
         .collect();
-    for below in command.get_subcommands() {
-        names.extend(all_flags(below));
+    for (argument, setting) in settings() {
+        if let Some(flag) = argument.get_long() {
+            names.entry(flag.to_owned()).or_insert(setting);
+        }
     }
-    names.sort_unstable();
-    names.dedup();
+    names.remove("config");
     names
+}
+
+/// The arguments of a command and those below it.
+fn arguments(command: &clap::Command) -> Vec<&clap::Arg> {
+    let below = command.get_subcommands().flat_map(arguments);
+    command.get_arguments().chain(below).collect()
 }
 
 /// A value as a flag would have it.
@@ -242,132 +298,4 @@ fn distance(one: &str, other: &str) -> usize {
         }
     }
     row[other.len()]
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        arguments::{Codec, Command, Dev, Produce},
-        units::Bytes,
-    };
-
-    fn read(arguments: &[&str], file: &str) -> Result<Arguments, String> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("aquifer.toml");
-        std::fs::write(&path, file).unwrap();
-        let arguments: Vec<OsString> = std::iter::once("aquifer")
-            .chain(arguments.iter().copied())
-            .map(Into::into)
-            .collect();
-        from(&arguments, Some(&path)).map_err(|error| match error {
-            SettingsError::Arguments(error) => error.to_string(),
-            SettingsError::File { reason, .. } => reason,
-        })
-    }
-
-    fn dev(arguments: &[&str], file: &str) -> Dev {
-        match read(arguments, file).unwrap().command {
-            Command::Dev(dev) => dev,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn produce(file: &str) -> Produce {
-        match read(&["produce", "t"], file).unwrap().command {
-            Command::Produce(produce) => produce,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_commands_are_consistent() {
-        Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn every_flag_is_an_environment_variable_too() {
-        fn check(command: &clap::Command) {
-            for argument in command.get_arguments() {
-                if let Some(long) = argument.get_long()
-                    && long != "help"
-                    && long != "version"
-                {
-                    let expected = format!("AQUIFER_{}", long.replace('-', "_").to_uppercase());
-                    assert_eq!(
-                        argument.get_env().and_then(OsStr::to_str),
-                        Some(expected.as_str()),
-                        "{} --{long}",
-                        command.get_name()
-                    );
-                }
-            }
-            command.get_subcommands().for_each(check);
-        }
-        check(&Arguments::command());
-    }
-
-    #[test]
-    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
-        let file = "kafka-listen = \"127.0.0.1:1\"\nnode-ids = 3\nauto-create-topics = false\n";
-        let dev = dev(&["dev", "--kafka-listen", "127.0.0.1:2"], file);
-        assert_eq!(dev.kafka_listen.to_string(), "127.0.0.1:2");
-        assert_eq!(dev.node_ids, 3);
-        assert!(!dev.clients.auto_create_topics);
-        assert_eq!(dev.http_listen.to_string(), "127.0.0.1:9644");
-        assert_eq!(dev.clients.tuning.flush_bytes, Bytes(8 << 20));
-    }
-
-    #[test]
-    fn tables_are_for_one_command() {
-        let file = "bootstrap = \"a:1\"\nlog = \"debug\"\n[produce]\ncompression = \"zstd\"\n\
-                    bootstrap = \"b:1\"\nquiet = true\nheader = [\"a=1\", \"a=2\"]\n\
-                    [topic.create]\npartitions = 5\n";
-        let produce = produce(file);
-        assert_eq!(produce.compression, Codec::Zstd);
-        assert_eq!(produce.bootstrap.bootstrap, "b:1");
-        assert_eq!(produce.header, ["a=1", "a=2"]);
-        assert!(produce.quiet);
-        let create = read(&["topic", "create", "t"], file).unwrap();
-        assert_eq!(create.log.as_deref(), Some("debug"));
-        let text = format!("{:?}", create.command);
-        assert!(text.contains("partitions: 5"), "{text}");
-        assert!(text.contains("\"a:1\""), "{text}");
-    }
-
-    #[test]
-    fn what_is_unknown_or_wrong_is_refused_with_the_nearest_name() {
-        for (file, says) in [
-            ("kafka-listn = 1", "did you mean kafka-listen?"),
-            (
-                "[produce]\ncompresion = \"x\"",
-                "in [produce]; did you mean compression?",
-            ),
-            ("[produc]\nx = 1", "[produc]; did you mean produce?"),
-            ("[topic.creat]\n", "did you mean create?"),
-            ("[dev]\nheader = \"a=b\"", "unknown setting header in [dev]"),
-            ("kafka-listen = \"nonsense\"", "nonsense"),
-            ("flush-bytes = \"8XB\"", "is no size"),
-            ("config = \"x\"", "unknown setting config"),
-            ("not toml", "TOML"),
-        ] {
-            let error = read(&["dev"], file).unwrap_err();
-            assert!(error.contains(says), "{file:?}: {error}");
-        }
-    }
-
-    #[test]
-    fn the_config_flag_is_found_wherever_it_stands() {
-        let find = |arguments: &[&str]| {
-            let arguments: Vec<OsString> = arguments.iter().map(|a| (*a).into()).collect();
-            config_of(&arguments)
-        };
-        assert_eq!(find(&["aquifer", "--config", "x", "dev"]), Some("x".into()));
-        assert_eq!(find(&["aquifer", "dev", "--config=y"]), Some("y".into()));
-        assert_eq!(find(&["aquifer", "dev", "--", "--config=y"]), None);
-    }
 }

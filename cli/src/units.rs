@@ -4,11 +4,11 @@ use std::{fmt, str::FromStr, time::Duration};
 
 /// A number of bytes: `1024`, `64KiB`, `8MiB`, `1.5GiB` (powers of 1,024), `500KB`, `10MB`, `2GB`
 /// (powers of 1,000).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bytes(pub(crate) u64);
 
 /// A time span: `250ms`, `2s`, `1.5s`, `10m`, `1h`, `7d`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span(pub(crate) Duration);
 
 /// Units of bytes, largest first; powers of 1,000 only where they were asked for.
@@ -109,6 +109,18 @@ impl fmt::Display for Span {
     }
 }
 
+/// Reads a size or a time span where none at all would mean never to rest or to take nothing.
+pub(crate) fn above_zero<T>(text: &str) -> Result<T, String>
+where
+    T: FromStr<Err = String> + Default + PartialEq,
+{
+    let value: T = text.parse()?;
+    if value == T::default() {
+        return Err("it must be more than 0".to_owned());
+    }
+    Ok(value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,5 +162,14 @@ mod tests {
         for text in ["", "5", "s", "5x", "1e3s", "-1s"] {
             assert!(text.parse::<Span>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_may_not_be_zero_is_told() {
+        assert_eq!(above_zero("1ms"), Ok(Span(Duration::from_millis(1))));
+        assert_eq!(above_zero("8MiB"), Ok(Bytes(8 << 20)));
+        assert!(above_zero::<Span>("0s").is_err());
+        assert!(above_zero::<Bytes>("0").is_err());
+        assert!(above_zero::<Bytes>("x").is_err());
     }
 }

@@ -7,10 +7,15 @@ use clap::{Args, Subcommand, builder::BoolishValueParser};
 use super::{Clients, Output};
 use crate::{
     address::{Advertised, Listen},
-    units::Span,
+    units::{Span, above_zero},
 };
 
-/// What admits processes to the cluster.
+const POSTGRES: &str = "Postgres database of the metadata service: \
+    postgres://user:password@host:5432/database. The primary, not through a pooler in transaction mode";
+const BUCKET: &str = "Where objects are: s3://bucket/prefix (credentials and region as the AWS command line \
+    finds them; ?endpoint=http://host:port for other servers), or file:///folder";
+
+/// What admits processes to the cluster: one of the two.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cluster")]
 pub(crate) struct Secret {
@@ -19,12 +24,11 @@ pub(crate) struct Secret {
         long,
         env = "AQUIFER_CLUSTER_SECRET",
         value_name = "TEXT",
-        hide_env_values = true,
-        conflicts_with = "cluster_secret_file"
+        hide_env_values = true
     )]
     pub(crate) cluster_secret: Option<String>,
 
-    /// File with the shared secret
+    /// File with the shared secret, in place of --cluster-secret
     #[arg(long, env = "AQUIFER_CLUSTER_SECRET_FILE", value_name = "FILE")]
     pub(crate) cluster_secret_file: Option<PathBuf>,
 }
@@ -32,10 +36,9 @@ pub(crate) struct Secret {
 /// The database of the metadata service.
 #[derive(Debug, Args)]
 pub(crate) struct Postgres {
-    /// Postgres database of the metadata service: postgres://user:password@host:5432/database. The
-    /// primary, not through a pooler in transaction mode
     #[arg(
         long,
+        help = POSTGRES,
         env = "AQUIFER_POSTGRES",
         value_name = "URL",
         hide_env_values = true
@@ -46,9 +49,7 @@ pub(crate) struct Postgres {
 /// The bucket.
 #[derive(Debug, Args)]
 pub(crate) struct Bucket {
-    /// Where objects are: s3://bucket/prefix (credentials and region as the AWS command line finds them;
-    /// ?endpoint=http://host:port for other servers), or file:///folder
-    #[arg(long, env = "AQUIFER_BUCKET", value_name = "URL")]
+    #[arg(long, help = BUCKET, env = "AQUIFER_BUCKET", value_name = "URL")]
     pub(crate) bucket: String,
 }
 
@@ -113,7 +114,7 @@ pub(crate) struct Http {
 /// An agent.
 #[derive(Debug, Args)]
 pub(crate) struct Agent {
-    /// Metadata processes, HOST:PORT; any of them, the leader is found from there
+    /// Metadata processes, HOST:PORT, separated by commas; any of them, the leader is found from there
     #[arg(
         long,
         env = "AQUIFER_METADATA",
@@ -140,11 +141,13 @@ pub(crate) struct Sweeping {
         long,
         env = "AQUIFER_SWEEP_INTERVAL",
         value_name = "TIME",
-        default_value = "1h"
+        default_value = "1h",
+        value_parser = above_zero::<Span>
     )]
     pub(crate) sweep_interval: Span,
 
-    /// Lets a sweep delete up to so many objects where it stopped and asked (the log names the number)
+    /// Lets a sweep that stopped and asked delete up to so many objects (the log names the number); it is no
+    /// approval of later ones
     #[arg(long, env = "AQUIFER_SWEEP_APPROVE", value_name = "N")]
     pub(crate) sweep_approve: Option<u64>,
 }
@@ -162,15 +165,28 @@ pub(crate) struct Metadata {
 /// A metadata process. Database and bucket are needed unless there is a subcommand, which has its own.
 #[derive(Debug, Args)]
 pub(crate) struct MetadataProcess {
-    #[command(flatten)]
-    pub(crate) postgres: Option<Postgres>,
-    #[command(flatten)]
-    pub(crate) bucket: Option<Bucket>,
+    #[arg(
+        long,
+        help = POSTGRES,
+        env = "AQUIFER_POSTGRES",
+        value_name = "URL",
+        hide_env_values = true,
+        required = true
+    )]
+    pub(crate) postgres: Option<String>,
+    #[arg(
+        long,
+        help = BUCKET,
+        env = "AQUIFER_BUCKET",
+        value_name = "URL",
+        required = true
+    )]
+    pub(crate) bucket: Option<String>,
 
     /// Where agents connect
     #[arg(
         long,
-        env = "AQUIFER_LISTEN",
+        env = "AQUIFER_METADATA_LISTEN",
         value_name = "ADDR",
         default_value = "0.0.0.0:9645"
     )]
@@ -178,7 +194,7 @@ pub(crate) struct MetadataProcess {
 
     /// What agents and the other metadata processes are told to connect to; the default is the address
     /// of --listen, or this machine's name
-    #[arg(long, env = "AQUIFER_ADVERTISE", value_name = "HOST[:PORT]")]
+    #[arg(long, env = "AQUIFER_METADATA_ADVERTISE", value_name = "HOST[:PORT]")]
     pub(crate) advertise: Option<Advertised>,
     #[command(flatten)]
     pub(crate) sweeping: Sweeping,
