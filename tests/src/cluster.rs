@@ -2,13 +2,17 @@
 
 #![allow(clippy::disallowed_methods, reason = "real processes run on real time")]
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use aquifer_s3_server::counters::Counters;
 
 use crate::{
     postgres::{Database, PostgresServer},
     process::{Process, binary, free_port, free_ports, http, http_get, http_status},
+    wire::Connection,
 };
 
 /// What admits the processes of the tests' clusters.
@@ -130,6 +134,12 @@ impl Member {
             .wait_until("ready", || http_status(http, "/health/ready") == Some(200));
     }
 
+    /// A connection to an agent's Kafka port.
+    #[must_use]
+    pub fn connect(&self) -> Connection {
+        Connection::open(([127, 0, 0, 1], self.port).into())
+    }
+
     /// The sum of a metric over all its labels, or those that `label` (`name="value"`, or nothing) is
     /// among; 0 where it was never counted.
     ///
@@ -240,6 +250,27 @@ impl Cluster {
         }
     }
 
+    /// Runs `aquifer metadata` with the cluster's database, and its bucket if `bucket`: whether it succeeded,
+    /// and what it said.
+    ///
+    /// # Panics
+    /// If it cannot be run.
+    #[must_use]
+    pub fn metadata_command(&self, verb: &str, bucket: bool, more: &[&str]) -> (bool, String) {
+        let mut command = Command::new(binary("aquifer"));
+        command.args(["metadata", verb, "--postgres", &self.database.url]);
+        if bucket {
+            command.args(["--bucket", &self.s3.url()]);
+        }
+        let output = command.args(more).envs(ENVIRONMENT).output();
+        let output = output.expect("the binary can be run");
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    }
+
     /// Addresses of all agents, for clients.
     #[must_use]
     pub fn bootstrap(&self) -> String {
@@ -262,13 +293,26 @@ impl Cluster {
 /// A metadata process, not started.
 #[must_use]
 pub fn metadata_process(name: &str, postgres: &str, bucket: &str) -> Member {
-    let (port, http) = (free_port(), free_port());
+    let port = free_port();
+    metadata_process_behind(name, postgres, bucket, port, port)
+}
+
+/// The same on a port, which tells others to connect to another one: that of a proxy in front of it.
+#[must_use]
+pub fn metadata_process_behind(
+    name: &str,
+    postgres: &str,
+    bucket: &str,
+    port: u16,
+    proxy: u16,
+) -> Member {
+    let http = free_port();
     let arguments = [
         "metadata".to_owned(),
         format!("--postgres={postgres}"),
         format!("--bucket={bucket}"),
         format!("--listen=127.0.0.1:{port}"),
-        format!("--advertise=127.0.0.1:{port}"),
+        format!("--advertise=127.0.0.1:{proxy}"),
         format!("--http-listen=127.0.0.1:{http}"),
     ];
     member(name, &arguments, port, http, "")

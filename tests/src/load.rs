@@ -14,8 +14,7 @@ use crate::{
     cluster::Cluster,
     gaps::{Gap, GapWatch, longest},
     history::{Acks, Log, check_one_producer, read_acks, read_log},
-    records::{TestRecord, records_of, text_files},
-    wire::Connection,
+    records::{TestRecord, records_of, text_files, write_records},
 };
 
 /// Records a second of each producer.
@@ -75,12 +74,10 @@ impl Load {
         for (position, (client, zone)) in clients.iter().enumerate() {
             let name = format!("{name}-{client:?}-{position}");
             let agent = &cluster.agents[position % cluster.agents.len()];
-            let address = ([127, 0, 0, 1], agent.port).into();
-            Connection::open(address).create_topic(&name, PARTITIONS, &[]);
+            agent.connect().create_topic(&name, PARTITIONS, &[]);
             let records = records_of(&files[position % files.len()], count);
             let input = folder.path().join(format!("{name}.in"));
-            let lines: Vec<String> = records.iter().map(|r| r.line() + "\n").collect();
-            std::fs::write(&input, lines.concat()).expect("a written file");
+            write_records(&input, &records);
             let acks = folder.path().join(format!("{name}.acks"));
             let client_id = format!("{name},zone={zone}");
             let rate = RATE.to_string();
@@ -189,8 +186,7 @@ fn check(cluster: &Cluster, folder: &Path, mut run: Run) -> Endured {
     let count = run.records.len();
     let logs = Client::ALL.map(|c| read_topic(c, cluster, &run.topic, count, &[], folder));
     assert_eq!(logs[0], logs[1], "{}: both clients read the same", run.name);
-    let agent = &cluster.agents[0];
-    let mut connection = Connection::open(([127, 0, 0, 1], agent.port).into());
+    let mut connection = cluster.agents[0].connect();
     let ends = (0..PARTITIONS).map(|index| connection.end_offset(&run.topic, index));
     assert_eq!(
         ends.sum::<i64>(),

@@ -45,6 +45,8 @@ pub fn binary(name: &str) -> PathBuf {
 /// Ports that tests give out: below those that the system gives to outgoing connections, one of which could
 /// take a port between its choice and the start of the process that it is for.
 const PORTS: std::ops::Range<u16> = 12_000..30_000;
+/// Most adjacent ports that are given out at once.
+const PORTS_MAX: u16 = 16;
 
 /// A TCP port on 127.0.0.1 that was free a moment ago.
 ///
@@ -59,22 +61,29 @@ pub fn free_port() -> u16 {
 /// this process was given.
 ///
 /// # Panics
-/// If the machine has none.
+/// If the machine has none, or `count` is more than 16.
 #[must_use]
 pub fn free_ports(count: u16) -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let places = u32::from(PORTS.end - PORTS.start - count);
-    // tests that run side by side in several processes begin at different places
-    let begin = std::process::id().wrapping_mul(2_654_435_761);
+    assert!(count <= PORTS_MAX, "{count} ports at once");
     for _ in 0..5_000 {
         let step = NEXT.fetch_add(u32::from(count), Ordering::Relaxed);
-        let place = begin.wrapping_add(step) % places;
-        let first = PORTS.start + u16::try_from(place).expect("below the number of places");
+        let first = port_of_step(std::process::id(), step);
         if (0..count).all(|i| TcpListener::bind(("127.0.0.1", first + i)).is_ok()) {
             return first;
         }
     }
     panic!("no {count} adjacent ports are free");
+}
+
+/// The first port of what begins at a step of a process. Steps count ports, and lead to them in the same way whatever
+/// is given out: so nothing overlaps before they have gone round.
+fn port_of_step(process: u32, step: u32) -> u16 {
+    let places = u32::from(PORTS.end - PORTS.start - PORTS_MAX);
+    // tests that run side by side in several processes begin at different places
+    let begin = process.wrapping_mul(2_654_435_761) % places;
+    let place = (begin + step % places) % places;
+    PORTS.start + u16::try_from(place).expect("below the number of places")
 }
 
 /// One process at a time, always with the same arguments; what it writes to stderr is kept over all its
@@ -362,4 +371,30 @@ pub fn http(port: u16, method: &str, path: &str, body: &str) -> Option<(u16, Str
 #[must_use]
 pub fn http_status(port: u16, path: &str) -> Option<u16> {
     http_get(port, path).map(|(status, _)| status)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn regression_no_port_is_given_out_twice_whatever_the_counts() {
+        for process in [1, 2, 4_711, 30_000, u32::MAX] {
+            let (mut given, mut step) = (BTreeSet::new(), 0);
+            for count in [1, 4, 1, 1, 16].into_iter().cycle().take(3_000) {
+                let first = port_of_step(process, step);
+                for port in first..first + count {
+                    assert!(PORTS.contains(&port), "{port}");
+                    assert!(
+                        given.insert(port),
+                        "{port} by process {process}, step {step}"
+                    );
+                }
+                step += u32::from(count);
+            }
+            assert!(step < u32::from(PORTS.end - PORTS.start), "one round");
+        }
+    }
 }

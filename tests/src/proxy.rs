@@ -320,11 +320,7 @@ async fn read(
             swallowed = true;
             if read == 0 {
                 // a dead machine does not pass the end on either
-                while conditions.borrow_and_update().flow == Flow::Swallow {
-                    if conditions.changed().await.is_err() {
-                        return Ok(());
-                    }
-                }
+                end_of_swallowing(&mut conditions).await?;
             }
             continue;
         }
@@ -336,6 +332,14 @@ async fn read(
             return Ok(());
         }
     }
+}
+
+/// Waits until nothing is thrown away any more.
+async fn end_of_swallowing(conditions: &mut watch::Receiver<Conditions>) -> io::Result<()> {
+    let passes = |now: &Conditions| now.flow != Flow::Swallow;
+    // an error means that the proxy is gone
+    conditions.wait_for(passes).await.map_err(|_| lost())?;
+    Ok(())
 }
 
 async fn write(
@@ -353,6 +357,12 @@ async fn write(
                 Ok(now) => *now,
                 Err(_) => return Ok(()),
             };
+            if now.flow == Flow::Swallow {
+                // with all that waits behind it
+                while chunks.try_recv().is_ok() {}
+                end_of_swallowing(&mut conditions).await?;
+                return Err(lost());
+            }
             let piece = match now.bytes_per_second {
                 None => chunk.split_off(0),
                 Some(rate) => {
@@ -370,6 +380,7 @@ async fn write(
             }
         }
     }
+    end_of_swallowing(&mut conditions).await?;
     to.shutdown().await
 }
 

@@ -64,6 +64,15 @@ pub fn text_files() -> Vec<PathBuf> {
     files
 }
 
+/// Writes records as client.py and Client.java read them.
+///
+/// # Panics
+/// If the file cannot be written.
+pub fn write_records(file: &Path, records: &[TestRecord]) {
+    let lines: Vec<String> = records.iter().map(|r| r.line() + "\n").collect();
+    std::fs::write(file, lines.concat()).expect("a written file");
+}
+
 /// The first `count` lines of a file (over again if it has fewer), as records: every fifth without key,
 /// every fifth with an empty one; some null and some empty values; some with duplicate header names and
 /// null header values. A header `i` tells the records apart.

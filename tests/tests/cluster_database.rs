@@ -8,7 +8,6 @@
 
 use std::{
     collections::BTreeMap,
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -19,8 +18,8 @@ use aquifer_tests::{
     gaps::longest,
     history::{Log, check_stable},
     load::{Load, read_topic},
-    process::{binary, http_get},
-    records::TestRecord,
+    process::http_get,
+    records::{TestRecord, records_of, text_files, write_records},
 };
 
 const BOTH: [(Client, &str); 2] = [(Client::Python, ""), (Client::Java, "")];
@@ -99,30 +98,13 @@ fn shown(told: &[(String, Vec<TestRecord>, aquifer_tests::history::Acks)]) -> Ve
         .collect()
 }
 
-fn accept_loss(cluster: &Cluster, more: &[&str]) -> (bool, String) {
-    let output = Command::new(binary("aquifer"))
-        .args(["metadata", "accept-loss", "--postgres"])
-        .arg(&cluster.database.url)
-        .arg("--bucket")
-        .arg(cluster.s3.url())
-        .args(more)
-        .envs(aquifer_tests::cluster::ENVIRONMENT)
-        .output()
-        .expect("the binary can be run");
-    let text = [output.stdout, output.stderr].concat();
-    (
-        output.status.success(),
-        String::from_utf8_lossy(&text).into_owned(),
-    )
-}
-
 #[test]
 fn a_database_that_lost_rows_is_served_by_nobody_until_the_loss_is_accepted() {
     let mut cluster = Cluster::start(&["a", "b"], 2, "none");
     let python = [(Client::Python, ""), (Client::Python, "")];
     let load = Load::start(&cluster, "before", &python, 600, &[]);
     wait_for("load", || load.acknowledged() > 300);
-    let (accepted, said) = accept_loss(&cluster, &[]);
+    let (accepted, said) = cluster.metadata_command("accept-loss", true, &[]);
     assert!(!accepted, "nothing is missing yet: {said}");
     // A copy from a moment of the load, and some seconds of load after it.
     cluster.postgres.crash();
@@ -156,7 +138,7 @@ fn a_database_that_lost_rows_is_served_by_nobody_until_the_loss_is_accepted() {
     assert_eq!(load.acknowledged(), stopped, "nobody serves");
     let told = load.abandon();
     let shown = shown(&told);
-    let (accepted, said) = accept_loss(&cluster, &[]);
+    let (accepted, said) = cluster.metadata_command("accept-loss", true, &[]);
     assert!(accepted, "{said}");
     println!("{}", said.lines().next().unwrap_or_default());
     cluster.wait_for_leader();
@@ -169,10 +151,7 @@ fn a_database_that_lost_rows_is_served_by_nobody_until_the_loss_is_accepted() {
     let folder = tempfile::TempDir::new().expect("a temporary folder");
     for (topic, before) in &shown {
         let input = folder.path().join(format!("{topic}.in"));
-        let records =
-            aquifer_tests::records::records_of(&aquifer_tests::records::text_files()[0], 500);
-        let lines: Vec<String> = records.iter().map(|r| r.line() + "\n").collect();
-        std::fs::write(&input, lines.concat()).expect("a written file");
+        write_records(&input, &records_of(&text_files()[0], 500));
         let acks = folder.path().join(format!("{topic}.acks"));
         let mut more = Client::Python.produce(&cluster.bootstrap(), topic, &input, &[], &acks);
         assert!(more.wait().expect("it can be waited for").success());

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use aquifer_tests::{
     batches::keyless,
-    cluster::Cluster,
+    cluster::{Cluster, Member},
     fetch::{Ask, records},
     wire::Connection,
 };
@@ -22,11 +22,7 @@ const OFFSET_OUT_OF_RANGE: i16 = 1;
 fn what_one_agent_acknowledged_another_serves_at_once() {
     let count = std::env::var("AQUIFER_TEST_READS").map_or(200, |t| t.parse().expect("a number"));
     let cluster = Cluster::start(&["a", "a", "b"], 1, "none");
-    let mut connections: Vec<Connection> = cluster
-        .agents
-        .iter()
-        .map(|agent| Connection::open(([127, 0, 0, 1], agent.port).into()))
-        .collect();
+    let mut connections: Vec<Connection> = cluster.agents.iter().map(Member::connect).collect();
     connections[0].create_topic("reads", 1, &[]);
     // the others hear of the topic a moment later
     for connection in &mut connections[1..] {

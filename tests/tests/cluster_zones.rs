@@ -8,8 +8,7 @@ use aquifer_tests::{
     clients::Client,
     cluster::Cluster,
     history::read_log,
-    records::{records_of, text_files},
-    wire::Connection,
+    records::{records_of, text_files, write_records},
 };
 
 const RECORDS: usize = 2_000;
@@ -25,12 +24,10 @@ fn gets(cluster: &Cluster) -> BTreeMap<String, u64> {
 fn a_zone_reads_each_object_once_and_its_writer_never() {
     let cluster = Cluster::start(&["a", "a", "b", "b"], 1, "none");
     let folder = tempfile::TempDir::new().expect("a temporary folder");
-    let address = ([127, 0, 0, 1], cluster.agents[0].port).into();
-    Connection::open(address).create_topic("zones", 6, &[]);
+    cluster.agents[0].connect().create_topic("zones", 6, &[]);
     let records = records_of(&text_files()[0], RECORDS);
     let input = folder.path().join("in");
-    let lines: Vec<String> = records.iter().map(|r| r.line() + "\n").collect();
-    std::fs::write(&input, lines.concat()).expect("a written file");
+    write_records(&input, &records);
     let in_zone_a = [("client.id", "writer,zone=a"), ("test.rate", "1000")];
     let acks = folder.path().join("acks");
     let mut writer = Client::Python.produce(
@@ -73,6 +70,7 @@ fn a_zone_reads_each_object_once_and_its_writer_never() {
     };
     let total: u64 = gets.values().sum();
     let objects = u64::try_from(gets.len()).expect("few");
+    assert!(total > 0, "zone b reads from the bucket: {gets:?}");
     let hedged = |operation: &str| -> f64 {
         let label = |outcome| format!("operation=\"{operation}\",outcome=\"{outcome}\"");
         let outcomes = ["won", "lost"].iter();
@@ -94,13 +92,28 @@ fn a_zone_reads_each_object_once_and_its_writer_never() {
         f64::from(u32::try_from(total).expect("few")) <= explained,
         "zone b reads an object once, zone a never: {gets:?}"
     );
-    let names = ["aquifer_client_bytes_total", "aquifer_peer_bytes_total"];
-    let crossed: f64 = names.iter().map(|name| all(name, "zone=\"other\"")).sum();
-    let stayed = all(names[0], "zone=\"same\"");
+    let crossed = all("aquifer_client_bytes_total", "zone=\"other\"");
+    let stayed = all("aquifer_client_bytes_total", "zone=\"same\"");
     assert!(stayed > 1e5, "clients' bytes are counted by zone: {stayed}");
-    println!(
-        "bytes between zones, from clients and cache: {:.0}",
-        crossed.abs()
-    );
+    println!("bytes between zones, from clients: {:.0}", crossed.abs());
     assert!(crossed.abs() < 0.5, "nothing crosses zones: {crossed}");
+    let refused = all("aquifer_peer_refused_total", "reason=\"zone\"");
+    assert!(refused.abs() < 0.5, "nobody asks another zone: {refused}");
+    for zone in cluster.agents.chunks(2) {
+        let bytes = |direction: &str| -> f64 {
+            let label = format!("direction=\"{direction}\"");
+            let agents = zone.iter();
+            agents
+                .map(|agent| agent.metric("aquifer_peer_bytes_total", &label))
+                .sum()
+        };
+        // Asked in this order, since both may grow.
+        let received = bytes("received");
+        let sent = bytes("sent");
+        println!("the cache of a zone: {received:.0} bytes received, {sent:.0} sent");
+        assert!(
+            received <= sent,
+            "what was received came from the own zone: {received} of {sent} bytes"
+        );
+    }
 }

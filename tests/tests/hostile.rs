@@ -125,6 +125,7 @@ fn hostile_input_hurts_nobody_else() {
     let honest = Honest::start(&broker);
     Connection::open(broker.address()).create_topic("target", 1, &[]);
     warm_up(&broker);
+    let before = broker.log().len();
     attack(&mut broker, &honest, "random bytes", random_bytes);
     attack(&mut broker, &honest, "truncated frames", truncated_frames);
     attack(
@@ -149,7 +150,7 @@ fn hostile_input_hurts_nobody_else() {
     );
     let lines = broker.log();
     assert!(
-        lines.iter().any(|l| l.contains("127.0.0.1")),
+        lines[before..].iter().any(|l| l.contains("127.0.0.1")),
         "the log names who sent it: {lines:?}"
     );
     assert!(

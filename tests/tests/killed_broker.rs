@@ -17,7 +17,7 @@ use aquifer_tests::{
     broker::DevBroker,
     clients::{Client, kcat_produce, kcat_read},
     history::{check_contiguous, check_one_producer, check_stable, read_acks, read_log},
-    records::{TestRecord, records_of, text_files},
+    records::{TestRecord, records_of, text_files, write_records},
     wire::Connection,
 };
 
@@ -51,8 +51,7 @@ fn start_producers(broker: &DevBroker, folder: &Path, count: usize, round: usize
         connection.create_topic(&topic, 3, &[]);
         let records = records_of(file, count);
         let input = folder.join(format!("{name}.in"));
-        let lines: Vec<String> = records.iter().map(|r| r.line() + "\n").collect();
-        std::fs::write(&input, lines.concat()).expect("a written file");
+        write_records(&input, &records);
         let acks = folder.join(format!("{name}.acks"));
         let codec_setting = ("compression.type", codec);
         let rate = ("test.rate", "400");

@@ -6,6 +6,7 @@ use aquifer_format::codec::Codec;
 use aquifer_tests::{
     batches::{PLAIN, at, batch, batch_at, falsified, keyless, now},
     broker::DevBroker,
+    fetch::{Ask, batches},
     wire::{Answer, Connection, api_versions, encode, first_result, produce_request, topic_name},
 };
 use bytes::{Bytes, BytesMut};
@@ -403,7 +404,14 @@ fn every_codec_is_taken_and_topics_can_choose_one(broker: &DevBroker) {
         Codec::Lz4,
         Codec::Zstd,
     ] {
-        for target in ["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"] {
+        for (target, expected) in [
+            ("producer", codec),
+            ("uncompressed", Codec::None),
+            ("gzip", Codec::Gzip),
+            ("snappy", Codec::Snappy),
+            ("lz4", Codec::Lz4),
+            ("zstd", Codec::Zstd),
+        ] {
             let topic = format!("codec-{}-{target}", codec.name());
             let mut connection = open(broker, &topic, &[("compression.type", target)]);
             let records = batch_at(codec, PLAIN, &[now(), now(), now()]);
@@ -412,6 +420,9 @@ fn every_codec_is_taken_and_topics_can_choose_one(broker: &DevBroker) {
                 (0, 0, -1),
                 "{topic}"
             );
+            let data = connection.fetch(&topic, 0, 0, Ask::default());
+            let stored = batches(&data)[0].header.codec();
+            assert_eq!(stored.expect("a known codec"), expected, "{topic}");
         }
     }
 }

@@ -12,32 +12,16 @@ use aquifer_tests::{
     process::binary,
 };
 
-/// Runs `aquifer metadata` with the cluster's database (and bucket); whether it succeeded, and what it said.
-fn metadata(cluster: &Cluster, verb: &str, bucket: bool, more: &[&str]) -> (bool, String) {
-    let mut command = Command::new(binary("aquifer"));
-    command.args(["metadata", verb, "--postgres", &cluster.database.url]);
-    if bucket {
-        command.args(["--bucket", &cluster.s3.url()]);
-    }
-    let output = command.args(more).envs(ENVIRONMENT).output();
-    let output = output.expect("the binary can be run");
-    let said = [output.stdout, output.stderr].concat();
-    (
-        output.status.success(),
-        String::from_utf8_lossy(&said).into_owned(),
-    )
-}
-
 #[test]
 fn two_servers_on_one_database_are_a_cluster() {
     let mut cluster = Cluster::prepare(&[], 0, "none");
-    let (good, said) = metadata(&cluster, "status", true, &[]);
+    let (good, said) = cluster.metadata_command("status", true, &[]);
     assert!(!good && said.contains("aquifer metadata migrate"), "{said}");
     for _ in 0..2 {
-        let (good, said) = metadata(&cluster, "migrate", false, &[]);
+        let (good, said) = cluster.metadata_command("migrate", false, &[]);
         assert!(good && said.contains("version"), "{said}");
     }
-    let (good, said) = metadata(&cluster, "status", true, &[]);
+    let (good, said) = cluster.metadata_command("status", true, &[]);
     assert!(good && said.contains("the database is empty"), "{said}");
 
     let (database, bucket) = (cluster.database.url.clone(), cluster.s3.url());
@@ -65,16 +49,16 @@ fn two_servers_on_one_database_are_a_cluster() {
     }
     let _ = load.check(&cluster);
 
-    let (good, said) = metadata(&cluster, "status", true, &["-o", "json"]);
+    let (good, said) = cluster.metadata_command("status", true, &["-o", "json"]);
     assert!(good, "{said}");
     let status: serde_json::Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!(status["problem"], serde_json::Value::Null);
     assert_eq!(status["topics"], 2);
     assert_eq!(status["partitions"], 6);
     assert!(status["lease"]["endpoint"].is_string(), "{said}");
-    let (good, said) = metadata(&cluster, "accept-loss", true, &[]);
+    let (good, said) = cluster.metadata_command("accept-loss", true, &[]);
     assert!(
-        !good && said.contains("leads") || said.contains("nothing is missing"),
+        !good && (said.contains("leads") || said.contains("nothing is missing")),
         "{said}"
     );
 }
@@ -108,4 +92,19 @@ fn wrong_settings_are_refused_with_what_to_do() {
     let nowhere = ["agent", "--metadata", "not an address", "--bucket", &bucket];
     let said = run(&nowhere, &ENVIRONMENT);
     assert!(said.contains("not an address"), "{said}");
+}
+
+#[test]
+fn regression_a_server_whose_agent_cannot_start_gives_the_lease_up() {
+    let cluster = Cluster::prepare(&[], 0, "none");
+    let (database, bucket) = (&cluster.database, cluster.s3.url());
+    let zone = "z".repeat(300);
+    let mut one = server("server in no zone", &zone, &database.url, &bucket);
+    one.process.spawn();
+    assert_eq!(one.process.ended(), Some(1));
+    let log = one.process.log().join("\n");
+    assert!(log.contains("the zone is too long"), "{log}");
+    let lease = "SELECT term > 0, holder FROM leases";
+    let lease = cluster.postgres.sql(&database.name, lease);
+    assert_eq!(lease.trim(), "t|", "it led, and nobody does");
 }

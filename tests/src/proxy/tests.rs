@@ -142,6 +142,37 @@ async fn a_connection_that_lost_bytes_is_reset() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn regression_what_is_on_its_way_is_swallowed_too() {
+    let (proxy, _server) = echo().await;
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        let mut stream = connect(&proxy).await;
+        round(&mut stream, 10).await.unwrap();
+        let late = Conditions {
+            delay: SHORT * 2,
+            ..Conditions::default()
+        };
+        proxy.set(direction, late);
+        stream.write_all(b"lost").await.unwrap();
+        assert!(timeout(SHORT, stream.read_u8()).await.is_err());
+        let swallowed = Conditions {
+            flow: Flow::Swallow,
+            ..late
+        };
+        proxy.set(direction, swallowed);
+        let arrived = proxy.bytes(direction);
+        assert!(timeout(SHORT * 3, stream.read_u8()).await.is_err());
+        assert_eq!(proxy.bytes(direction), arrived, "{direction:?}");
+        proxy.heal();
+        let error = timeout(LONG, stream.read_u8()).await.unwrap().unwrap_err();
+        assert_eq!(
+            error.kind(),
+            io::ErrorKind::ConnectionReset,
+            "{direction:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cut_is_an_end_and_reset_is_an_error() {
     let (proxy, _server) = echo().await;
     let mut stream = connect(&proxy).await;

@@ -28,6 +28,15 @@ impl History {
         }
     }
 
+    /// Notes where a partition was said to end once everything was acknowledged: behind all of it.
+    pub fn note_end(&mut self, partition: i32, end: i64) {
+        let behind = |(p, offset, _): &&(i32, i64, String)| *p == partition && *offset >= end;
+        let cut_off = self.acked.iter().filter(behind).map(|(_, offset, value)| {
+            format!("cut off: {value} was acknowledged at {partition}/{offset}, the end is {end}")
+        });
+        self.violations.extend(cut_off);
+    }
+
     /// Everything that is wrong: lost, doubled, reordered, reissued records, gaps, records from nowhere.
     #[must_use]
     pub fn check(&self) -> Vec<String> {
@@ -98,7 +107,10 @@ mod tests {
 
     #[test]
     fn a_good_history_passes() {
-        assert_eq!(good().check(), Vec::<String>::new());
+        let mut history = good();
+        history.note_end(0, 2);
+        history.note_end(1, 0);
+        assert_eq!(history.check(), Vec::<String>::new());
     }
 
     #[test]
@@ -107,6 +119,7 @@ mod tests {
         check("lost", |h| h.acked[0].1 = 1);
         check("doubled", |h| h.note_read(0, 2, "b"));
         check("reissued", |h| h.note_read(0, 1, "x"));
+        check("cut off", |h| h.note_end(0, 1));
         check("gap", |h| {
             h.sent.insert(2, vec!["c".into()]);
             h.note_read(0, 3, "c");

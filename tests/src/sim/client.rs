@@ -314,6 +314,7 @@ pub(super) async fn read_everything(world: Arc<World>) {
     let world = &*world;
     for partition in 0..world.plan.partitions {
         let end = latest(world, partition).await;
+        world.history().note_end(partition, end);
         let mut next = 0;
         while next < end {
             let mut link = world.connect().await;

@@ -4,10 +4,7 @@
 use std::sync::Arc;
 
 use aquifer_metadata::{LeaderSettings, Member as Process, MemberSettings, Role};
-use aquifer_store::{
-    Tasks,
-    retry::{RetryPolicy, RetryingStore},
-};
+use aquifer_store::Tasks;
 
 use super::world::World;
 
@@ -22,11 +19,7 @@ impl Member {
         let ports = world.ports.another_node();
         let tasks = ports.tasks.clone();
         let journal = Arc::new(world.journal.with_clock(Arc::clone(&ports.clock)));
-        let store = RetryingStore::new(
-            Arc::clone(&world.bucket),
-            ports.clone(),
-            RetryPolicy::default(),
-        );
+        let store = world.store(&ports);
         let settings = MemberSettings {
             leader: LeaderSettings {
                 holder: format!("member-{index}"),
@@ -35,7 +28,7 @@ impl Member {
             },
             ..MemberSettings::default()
         };
-        let process = Arc::new(Process::start(journal, Arc::new(store), &ports, settings));
+        let process = Arc::new(Process::start(journal, store, &ports, settings));
         let mut role = process.role();
         let world = Arc::clone(world);
         tasks.spawn(async move {

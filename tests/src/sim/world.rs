@@ -16,8 +16,8 @@ use aquifer_metadata_api::register::AgentAddress;
 use aquifer_store::{
     ObjectStore, Ports, Tasks,
     faults::{Faults, FaultyStore},
+    location::Wrapping,
     memory::MemoryStore,
-    retry::{RetryPolicy, RetryingStore},
 };
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
@@ -88,6 +88,11 @@ impl World {
         world
     }
 
+    /// The bucket as the processes have it: with all wrappers.
+    pub(super) fn store(&self, ports: &Ports) -> Arc<dyn ObjectStore> {
+        Wrapping::default().around(Arc::clone(&self.bucket), ports)
+    }
+
     pub(super) fn start_member(self: &Arc<Self>, index: usize) {
         self.members.lock()[index] = Some(Member::start(self, index));
     }
@@ -128,11 +133,7 @@ impl World {
     pub(super) async fn start_agent(&self, index: usize) {
         let ports = self.ports.another_node();
         let tasks = ports.tasks.clone();
-        let store = RetryingStore::new(
-            Arc::clone(&self.bucket),
-            ports.clone(),
-            RetryPolicy::default(),
-        );
+        let store = self.store(&ports);
         let mut settings = AgentSettings::new(AgentAddress {
             host: "127.0.0.1".to_owned(),
             port: 9092 + u16::try_from(index).expect("few agents"),
@@ -142,7 +143,7 @@ impl World {
         });
         settings.produce.compute = Compute::Inline;
         let metadata = self.network.of_agent(index);
-        let broker = Broker::start(settings, ports, metadata, Arc::new(store), None).await;
+        let broker = Broker::start(settings, ports, metadata, store, None).await;
         let broker = broker.expect("an agent starts");
         self.agents.lock()[index] = Some(Agent { tasks, broker });
     }
