@@ -69,7 +69,7 @@ async fn regression_a_witness_that_is_left_while_the_lease_is_taken_counts() {
     let late = witness(&cluster, marker, to, 60, 7_000_000);
     let calls = AtomicU32::new(0);
     let store = Arc::<MemoryStore>::clone(&cluster.store);
-    let journal = Hooked::new(&cluster.journal, move |call| {
+    let journal = Hooked::around(&cluster.journal, move |call| {
         let first = call == Call::Lease && calls.fetch_add(1, Ordering::Relaxed) == 0;
         let (store, late) = (Arc::clone(&store), late.clone());
         Box::pin(async move {
@@ -96,7 +96,7 @@ async fn regression_an_acceptance_that_fails_gives_the_lease_up() {
     let put = put_witness(&*cluster.store, 1, &high).await;
     put.expect("memory takes it");
     let (calls, switches) = (AtomicU32::new(0), cluster.switches.clone());
-    let journal = Hooked::new(&cluster.journal, move |call| {
+    let journal = Hooked::around(&cluster.journal, move |call| {
         if call == Call::Lease && calls.fetch_add(1, Ordering::Relaxed) == 1 {
             switches.fail_next(Call::Lease, Fault::Unavailable);
         }
@@ -114,7 +114,7 @@ async fn regression_an_acceptance_that_fails_gives_the_lease_up() {
     // when it is raised, and the bucket is read again
     let (cluster, ..) = lost().await;
     let (store, faults) = cluster.faulty_store();
-    let journal = Hooked::new(&cluster.journal, move |call| {
+    let journal = Hooked::around(&cluster.journal, move |call| {
         if call == Call::Lease {
             faults.change(|plan| plan.outage = true);
         }
@@ -129,7 +129,7 @@ async fn regression_an_acceptance_that_fails_gives_the_lease_up() {
 async fn regression_what_is_durable_is_accepted_whatever_the_bucket_says() {
     let (cluster, to, shown) = lost().await;
     let (store, faults) = cluster.faulty_store();
-    let journal = Hooked::new(&cluster.journal, move |call| {
+    let journal = Hooked::around(&cluster.journal, move |call| {
         if call == Call::Append {
             faults.change(|plan| plan.outage = true);
         }

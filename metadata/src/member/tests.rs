@@ -274,7 +274,7 @@ async fn a_leader_that_was_replaced_neither_appends_nor_answers() {
     for write_first in [false, true] {
         let cluster = Cluster::new();
         let (open, opened) = watch::channel(true);
-        let gate = Hooked::new(&cluster.journal, move |_| {
+        let gate = Hooked::around(&cluster.journal, move |_| {
             let mut opened = opened.clone();
             Box::pin(async move {
                 // an error: the test is over

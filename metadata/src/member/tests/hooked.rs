@@ -19,7 +19,7 @@ pub(crate) struct Hooked {
 }
 
 impl Hooked {
-    pub(crate) fn new(
+    pub(crate) fn around(
         inner: &MemoryJournal,
         before: impl Fn(Call) -> BoxFuture<'static, ()> + Send + Sync + 'static,
     ) -> Arc<dyn Journal> {

@@ -165,7 +165,7 @@ async fn regression_a_start_that_fails_gives_the_lease_up() {
     let cluster = Cluster::new();
     let (store, faults) = cluster.faulty_store();
     let calls = AtomicU32::new(0);
-    let journal = Hooked::new(&cluster.journal, move |call| {
+    let journal = Hooked::around(&cluster.journal, move |call| {
         // the bucket was looked at before
         if call == Call::Lease && calls.fetch_add(1, Ordering::Relaxed) == 0 {
             faults.change(|plan| plan.outage = true);
