@@ -378,10 +378,7 @@ impl Life {
         };
         let leader = match taken {
             Ok(leader) => leader,
-            Err(next) => {
-                self.release(term).await;
-                return next;
-            }
+            Err(next) => return self.give_up(term, next).await,
         };
         let took = self.ports.clock.now().since(started);
         metrics::histogram!("aquifer_metadata_take_over_seconds").record(took.as_secs_f64());
@@ -398,8 +395,18 @@ impl Life {
             return Next::End;
         };
         self.memory = ended.memory;
-        self.release(term).await;
-        stopped_next(ended.reason)
+        self.give_up(term, stopped_next(ended.reason)).await
+    }
+
+    /// Gives the lease up. What was lost is told before: whoever is given the lease next may know nothing of it.
+    async fn give_up(&mut self, term: LeaderTerm, next: Next) -> Next {
+        if let Next::Lost(seen) = &next {
+            self.refuse(lost_rows(seen));
+            self.leave_witness().await;
+        }
+        let ttl = self.settings.leader.lease_ttl;
+        lease::release(&self.ports, &*self.journal, term, ttl).await;
+        next
     }
 
     /// Holds the lease: reads what the bucket says and then the last rows, and serves if they agree.
@@ -463,11 +470,6 @@ impl Life {
         let remembered = self.read_bucket(left).await?;
         self.follow(follower).await?;
         Ok(remembered)
-    }
-
-    async fn release(&self, term: LeaderTerm) {
-        let ttl = self.settings.leader.lease_ttl;
-        lease::release(&self.ports, &*self.journal, term, ttl).await;
     }
 }
 

@@ -455,31 +455,6 @@ fn partition_topic(cluster: &Cluster) -> aquifer_format::ids::TopicId {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_standby_that_read_more_leaves_its_witness() {
-    let cluster = Cluster::new();
-    let one = cluster.start();
-    let metadata = one.leads().await;
-    let two = cluster.start();
-    two.stands_by().await;
-    let copy = cluster.switches.copy();
-    let topic = create_topic(&*metadata, "orders", 1)
-        .await
-        .expect("creates");
-    let mut writer = Writer::new(&metadata).await;
-    writer.append(partition(topic, 0), 10).await;
-    cluster.sleep(1_000).await;
-    one.tasks.kill();
-    cluster.switches.restore(copy);
-    two.refuses().await;
-    let status = status(&*cluster.journal, &*cluster.store, Budgets::default()).await;
-    let status = status.expect("journal and bucket answer");
-    assert_eq!(status.bucket.witnesses.len(), 1);
-    let (_, witness) = &status.bucket.witnesses[0];
-    assert_eq!(witness.high_watermarks[0].1.0, 10);
-    assert!(witness.mark.seq > status.newest.seq);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_journal_behind_the_tip_is_refused_and_its_fence_left_alone() {
     let cluster = Cluster::new();
     let one = cluster.start();

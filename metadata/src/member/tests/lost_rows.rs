@@ -1,5 +1,7 @@
 //! What a member had read is not forgotten, however it came to drop its state.
 
+use aquifer_store::faults::Latency;
+
 use super::*;
 use crate::journal::memory::{Call, Fault, MemoryContent};
 
@@ -20,6 +22,48 @@ async fn standby_that_read_more(
     writer.append(partition(topic, 0), 10).await;
     cluster.sleep(1_000).await;
     (one, two, copy)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standby_that_read_more_leaves_its_witness() {
+    let cluster = Cluster::new();
+    let (one, two, copy) = standby_that_read_more(&cluster, Cluster::start).await;
+    one.tasks.kill();
+    cluster.switches.restore(copy);
+    two.refuses().await;
+    let status = status(&*cluster.journal, &*cluster.store, Budgets::default()).await;
+    let status = status.expect("journal and bucket answer");
+    assert_eq!(status.bucket.witnesses.len(), 1);
+    let (_, witness) = &status.bucket.witnesses[0];
+    assert_eq!(witness.high_watermarks[0].1.0, 10);
+    assert!(witness.mark.seq > status.newest.seq);
+}
+
+#[tokio::test(start_paused = true)]
+async fn regression_a_leader_tells_of_lost_rows_before_it_gives_the_lease_up() {
+    let cluster = Cluster::new();
+    let (store, faults) = cluster.faulty_store();
+    let one = cluster.start_with(Arc::<MemoryJournal>::clone(&cluster.journal), store);
+    let metadata = one.leads().await;
+    let topic = create_topic(&*metadata, "orders", 1)
+        .await
+        .expect("creates");
+    let to = partition(topic, 0);
+    let mut writer = Writer::new(&metadata).await;
+    let copy = cluster.switches.copy();
+    writer.append(to, 10).await;
+    cluster.switches.restore(copy);
+    // it has read nothing of what is gone, and there is no tip of it
+    let two = cluster.start();
+    two.stands_by().await;
+    faults.change(|plan| plan.put_latency = Latency::Fixed(Duration::from_secs(1)));
+    let commit = writer.commit(to, vec![batch(1)]);
+    writer.send(commit).await;
+    let reason = one.refuses().await;
+    assert!(reason.contains("lost rows"), "{reason}");
+    let reason = two.refuses().await;
+    assert!(reason.contains("lost rows"), "{reason}");
+    assert_eq!(cluster.witnesses().await.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
