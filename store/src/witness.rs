@@ -198,22 +198,19 @@ async fn list(
 
 #[cfg(test)]
 mod tests {
-    use std::{ops::Range, sync::Arc, time::Duration};
+    use std::{sync::Arc, time::Duration};
 
     use aquifer_format::{
         ids::{JournalSeq, LeaderTerm, UploadEpoch},
         mark::JournalMark,
     };
-    use async_trait::async_trait;
     use bytes::Bytes;
-    use parking_lot::Mutex;
 
     use super::*;
     use crate::{
         Ports,
         faults::{FaultPlan, Faults, FaultyStore, Latency},
         memory::MemoryStore,
-        port::{DeleteError, ObjectMeta, Payload},
     };
 
     fn cluster() -> ClusterId {
@@ -292,6 +289,16 @@ mod tests {
         assert_eq!(keys, [first, last]);
     }
 
+    const READ: Duration = Duration::from_millis(50);
+
+    fn slow_to_read(store: &Arc<MemoryStore>, ports: &Ports) -> FaultyStore {
+        let slow = Faults::new(FaultPlan {
+            get_latency: Latency::Fixed(READ),
+            ..FaultPlan::default()
+        });
+        FaultyStore::new(Arc::<MemoryStore>::clone(store), ports.clone(), slow)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn regression_hundreds_of_witnesses_are_read_within_seconds() {
         let store = Arc::new(MemoryStore::new());
@@ -301,79 +308,26 @@ mod tests {
                 .unwrap();
         }
         let ports = Ports::simulated(1, 0);
-        let slow = Faults::new(FaultPlan {
-            get_latency: Latency::Fixed(Duration::from_millis(50)),
-            ..FaultPlan::default()
-        });
-        let slow = FaultyStore::new(store, ports.clone(), slow);
+        let slow = slow_to_read(&store, &ports);
         let reading = witnesses(&slow, cluster(), Which::Newest);
         let read = ports.timeout(Duration::from_secs(3), reading).await;
         assert_eq!(read.expect("in time").unwrap().len(), 500);
     }
 
-    /// A bucket in which a leader replaces its tip between a listing and what follows it.
-    #[derive(Debug)]
-    struct Moving {
-        inner: MemoryStore,
-        next: Mutex<Option<Witness>>,
-    }
-
-    #[async_trait]
-    impl ObjectStore for Moving {
-        async fn put(&self, key: &str, payload: Payload, mode: PutMode) -> Result<(), PutError> {
-            self.inner.put(key, payload, mode).await
-        }
-
-        async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, GetError> {
-            self.inner.get_range(key, range).await
-        }
-
-        async fn get(&self, key: &str) -> Result<Bytes, GetError> {
-            self.inner.get(key).await
-        }
-
-        async fn head(&self, key: &str) -> Result<ObjectMeta, GetError> {
-            self.inner.head(key).await
-        }
-
-        async fn delete(&self, keys: &[String]) -> Result<(), DeleteError> {
-            self.inner.delete(keys).await
-        }
-
-        async fn list(
-            &self,
-            prefix: &str,
-            after: Option<&str>,
-            limit: usize,
-        ) -> Result<Vec<ObjectMeta>, ListError> {
-            let listed = self.inner.list(prefix, after, limit).await;
-            let next = self.next.lock().take();
-            if let Some(next) = next {
-                put_tip(&self.inner, &next).await.unwrap();
-                let old: Vec<String> = listed.iter().flatten().map(|m| m.key.clone()).collect();
-                self.inner.delete(&old).await.unwrap();
-            }
-            listed
-        }
-
-        fn priced_per_request(&self) -> bool {
-            self.inner.priced_per_request()
-        }
-
-        fn describe(&self) -> String {
-            self.inner.describe()
-        }
-    }
-
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn regression_a_tip_that_is_replaced_meanwhile_is_not_missed() {
-        let store = Moving {
-            inner: MemoryStore::new(),
-            next: Mutex::new(Some(witness(1, 2, 4))),
+        let store = Arc::new(MemoryStore::new());
+        let old = put_tip(&*store, &witness(1, 2, 3)).await.unwrap();
+        let ports = Ports::simulated(1, 0);
+        let slow = slow_to_read(&store, &ports);
+        let replacing = async {
+            // it was listed, and is not read yet
+            ports.sleep(READ / 2).await;
+            put_tip(&*store, &witness(1, 2, 4)).await.unwrap();
+            store.delete(&[old]).await.unwrap();
         };
-        put_tip(&store, &witness(1, 2, 3)).await.unwrap();
-        let read = tips(&store, cluster(), Which::Newest).await.unwrap();
-        let seqs: Vec<u64> = read.iter().map(|(_, tip)| tip.mark.seq.0).collect();
+        let (read, ()) = tokio::join!(tips(&slow, cluster(), Which::Newest), replacing);
+        let seqs: Vec<u64> = read.unwrap().iter().map(|(_, t)| t.mark.seq.0).collect();
         assert_eq!(seqs, [4]);
     }
 
