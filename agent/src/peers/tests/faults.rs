@@ -207,8 +207,8 @@ async fn a_damaged_object_in_the_bucket_is_given_to_nobody() {
     bed.read(1, &written.1[1]).await.unwrap();
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_busy_owner_refuses_at_once_and_is_asked_again() {
+/// Two agents of a zone; the first answers one of them at a time.
+async fn one_answer_at_a_time() -> (Bed, String) {
     let mut bed = Bed::new();
     let peer = Bed::peer(0);
     let mut service = PeerService::new(bed.network.agent(Some(&peer)) as Arc<dyn PeerNetwork>);
@@ -217,6 +217,12 @@ async fn a_busy_owner_refuses_at_once_and_is_asked_again() {
         .await;
     bed.start("a").await;
     bed.settle().await;
+    (bed, peer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_owner_refuses_at_once_and_is_asked_again() {
+    let (bed, peer) = one_answer_at_a_time().await;
     bed.bucket.set_latency(BUCKET);
     let (one, two) = (bed.write_owned_by(0).await, bed.write_owned_by(0).await);
     bed.settle().await;
@@ -229,14 +235,7 @@ async fn a_busy_owner_refuses_at_once_and_is_asked_again() {
 
 #[tokio::test(start_paused = true)]
 async fn regression_a_peer_that_is_busy_after_a_failure_is_well_again() {
-    let mut bed = Bed::new();
-    let peer = Bed::peer(0);
-    let mut service = PeerService::new(bed.network.agent(Some(&peer)) as Arc<dyn PeerNetwork>);
-    service.settings.answers_max = 1;
-    bed.start_with("a", &peer, service, bed.ports.another_node())
-        .await;
-    bed.start("a").await;
-    bed.settle().await;
+    let (bed, peer) = one_answer_at_a_time().await;
     bed.network.set_fault(&peer, PeerFault::Silent);
     let first = bed.write_owned_by(0).await;
     timed_read(&bed, &first).await;
