@@ -33,15 +33,21 @@ const KEY_CHARS_MAX: usize = 80;
 /// The key of an object.
 #[must_use]
 pub fn object_key(cluster: ClusterId, id: &ObjectId) -> String {
-    let rest = format!(
-        "{cluster}/{:010}/{:010}/{}-{}-{:016x}",
+    let rest = format!("{cluster}/{}", object_name(id));
+    format!("{:04x}/{rest}", hash(&rest))
+}
+
+/// What comes after the cluster in the key of an object: names it within its cluster.
+#[must_use]
+pub fn object_name(id: &ObjectId) -> String {
+    format!(
+        "{:010}/{:010}/{}-{}-{:016x}",
         id.incarnation.0,
         id.upload_epoch.0,
         level_name(id.level),
         id.writer.0,
         id.unique
-    );
-    format!("{:04x}/{rest}", hash(&rest))
+    )
 }
 
 /// The object that a key names, and its cluster. Accepts exactly what [`object_key`] writes.

@@ -113,6 +113,7 @@ fn frame() -> CommonFrame {
         agents: None,
         agents_complete: true,
         throttle_produce: false,
+        broker_configs: None,
     }
 }
 

@@ -11,6 +11,49 @@ pub enum LeaderApi {
     DeleteTopics,
     /// InitProducerId.
     InitProducerId,
+    /// CreatePartitions.
+    CreatePartitions,
+    /// AlterConfigs: replaces all configs of a resource.
+    AlterConfigs,
+    /// IncrementalAlterConfigs: changes single configs of a resource.
+    IncrementalAlterConfigs,
+    /// DeleteRecords.
+    DeleteRecords,
+    /// DescribeProducers: only the leader knows who wrote.
+    DescribeProducers,
+    /// DescribeLogDirs: only the leader knows how large partitions are.
+    DescribeLogDirs,
+}
+
+impl LeaderApi {
+    /// Every call that goes to the leader.
+    pub const ALL: [Self; 9] = [
+        Self::CreateTopics,
+        Self::DeleteTopics,
+        Self::InitProducerId,
+        Self::CreatePartitions,
+        Self::AlterConfigs,
+        Self::IncrementalAlterConfigs,
+        Self::DeleteRecords,
+        Self::DescribeProducers,
+        Self::DescribeLogDirs,
+    ];
+
+    /// The api key by which Kafka knows it.
+    #[must_use]
+    pub fn api_key(self) -> i16 {
+        match self {
+            Self::CreateTopics => 19,
+            Self::DeleteTopics => 20,
+            Self::DeleteRecords => 21,
+            Self::InitProducerId => 22,
+            Self::AlterConfigs => 33,
+            Self::DescribeLogDirs => 35,
+            Self::CreatePartitions => 37,
+            Self::IncrementalAlterConfigs => 44,
+            Self::DescribeProducers => 61,
+        }
+    }
 }
 
 /// The version at which a call's request and response bodies are encoded between agent and leader,
@@ -21,6 +64,11 @@ pub fn pinned_version(api: LeaderApi) -> i16 {
         LeaderApi::CreateTopics => 7,
         LeaderApi::DeleteTopics => 6,
         LeaderApi::InitProducerId => 5,
+        LeaderApi::CreatePartitions => 3,
+        LeaderApi::AlterConfigs | LeaderApi::DeleteRecords => 2,
+        LeaderApi::IncrementalAlterConfigs => 1,
+        LeaderApi::DescribeProducers => 0,
+        LeaderApi::DescribeLogDirs => 4,
     }
 }
 

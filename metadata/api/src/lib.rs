@@ -20,6 +20,7 @@ pub mod locate;
 pub mod mark;
 pub mod register;
 pub mod secret;
+pub mod topic_name;
 pub mod watch;
 
 pub use client::{CommitChannel, Metadata, WatchChannel};

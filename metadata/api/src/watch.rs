@@ -86,6 +86,9 @@ pub struct CommonFrame {
     pub agents_complete: bool,
     /// True while the metadata budget is over 80 %: agents throttle producers.
     pub throttle_produce: bool,
+    /// The dynamic configs of all brokers, where they changed, and in every reset;
+    /// [`crate::config`] interprets them.
+    pub broker_configs: Option<Arc<BTreeMap<String, String>>>,
 }
 
 impl CommonFrame {

@@ -11,6 +11,7 @@ use super::kafka::create_topics;
 use crate::{
     CommitChannel, Metadata, WatchChannel,
     commit::{BatchOutcome, BatchRef, BatchSummary, Commit, CommitAnswer, CommitCall, Run},
+    config::Configs,
     error::MetadataError,
     extent::Extent,
     locate::{LocatePartition, LocateRequest, Located},
@@ -288,6 +289,8 @@ pub(super) struct Watcher {
     pub(super) topics: BTreeMap<TopicId, Arc<TopicView>>,
     pub(super) agents: Vec<AgentView>,
     pub(super) high: BTreeMap<PartitionId, Offset>,
+    pub(super) starts: BTreeMap<PartitionId, Offset>,
+    pub(super) broker_configs: Arc<Configs>,
     pub(super) complete: BTreeMap<PartitionId, Offset>,
     pub(super) extents: BTreeMap<PartitionId, Vec<Extent>>,
 }
@@ -304,6 +307,8 @@ impl Watcher {
             topics: BTreeMap::new(),
             agents: Vec::new(),
             high: BTreeMap::new(),
+            starts: BTreeMap::new(),
+            broker_configs: Arc::default(),
             complete: BTreeMap::new(),
             extents: BTreeMap::new(),
         };
@@ -313,6 +318,10 @@ impl Watcher {
         };
         assert!(frame.reset, "the first frame is no reset");
         assert!(frame.agents.is_some(), "a reset names the agents");
+        assert!(
+            frame.broker_configs.is_some(),
+            "a reset has the broker configs"
+        );
         watcher.common(&frame);
         watcher
     }
@@ -329,6 +338,12 @@ impl Watcher {
         }
     }
 
+    /// Takes frames until everything was shown that was decided before the call.
+    pub(super) async fn catch_up(&mut self, metadata: &dyn Metadata) {
+        let (_, barrier) = metadata.barrier().await.expect("a barrier");
+        self.reach(barrier).await;
+    }
+
     /// Takes frames until the state of `seq` was shown.
     pub(super) async fn reach(&mut self, seq: JournalSeq) {
         while self.seq < seq {
@@ -339,7 +354,8 @@ impl Watcher {
     fn common(&mut self, frame: &CommonFrame) {
         let soft = frame.topics.is_empty()
             && frame.deleted_topics.is_empty()
-            && frame.watermarks.is_empty();
+            && frame.watermarks.is_empty()
+            && frame.broker_configs.is_none();
         assert!(
             frame.seq > self.seq || soft && frame.seq == self.seq,
             "a second common frame of {} (after {}): {frame:?}",
@@ -367,6 +383,14 @@ impl Watcher {
                 before.is_none_or(|before| before <= watermarks.high_watermark),
                 "the high watermark of {partition} fell"
             );
+            let before = self.starts.insert(*partition, watermarks.log_start);
+            assert!(
+                before.is_none_or(|before| before <= watermarks.log_start),
+                "the log start of {partition} fell"
+            );
+        }
+        if let Some(configs) = &frame.broker_configs {
+            self.broker_configs = Arc::clone(configs);
         }
         if let Some(agents) = &frame.agents {
             self.agents.clone_from(agents);

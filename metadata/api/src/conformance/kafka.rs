@@ -21,7 +21,7 @@ use crate::{
     kafka::{Envelope, KafkaCall, LeaderApi, pinned_version},
 };
 
-async fn call<Q: Encodable, R: Decodable>(
+pub(super) async fn call<Q: Encodable, R: Decodable>(
     metadata: &dyn Metadata,
     api: LeaderApi,
     request: &Q,
@@ -51,7 +51,7 @@ async fn call<Q: Encodable, R: Decodable>(
     response
 }
 
-fn text(text: &str) -> StrBytes {
+pub(super) fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 

@@ -3,12 +3,15 @@
 //! Holds take two seconds of the service's clock, so a run over real time takes about ten seconds.
 
 mod commits;
+mod configs;
 mod fixture;
 mod holds;
 mod idempotence;
 mod kafka;
 mod live;
+mod partitions;
 mod reads;
+mod records;
 mod watching;
 
 use std::{future::Future, sync::Arc};
@@ -54,4 +57,16 @@ where
     kafka::topics_are_created_once(factory().await).await;
     kafka::topics_are_deleted(factory().await).await;
     kafka::producer_ids_are_given_once(factory().await).await;
+    partitions::partitions_are_added(factory().await).await;
+    partitions::what_adds_no_partition_is_refused(factory().await).await;
+    configs::configs_of_a_topic_are_altered_one_by_one(factory().await).await;
+    configs::configs_of_a_topic_are_replaced(factory().await).await;
+    configs::mistakes_leave_configs_as_they_are(factory().await).await;
+    configs::broker_configs_reach_watchers(factory().await).await;
+    configs::timestamp_types_hold_from_their_alteration_on(factory().await).await;
+    configs::protected_topics_are_not_deleted(factory().await).await;
+    records::deleted_records_are_gone(factory().await).await;
+    records::what_cannot_be_deleted_is_refused(factory().await).await;
+    records::producers_are_described(factory().await).await;
+    records::partitions_are_measured(factory().await).await;
 }

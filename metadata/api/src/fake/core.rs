@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     commit::{BatchOutcome, Rejection},
+    config::{Configs, TimestampType, TopicConfig, alter::Altered},
     watch::TopicView,
 };
 
@@ -48,6 +49,9 @@ pub(super) struct Core {
     pub(super) changed_topics: BTreeSet<TopicId>,
     pub(super) changed_logs: BTreeSet<PartitionId>,
     pub(super) agents_changed: bool,
+    /// Dynamic configs of all brokers.
+    pub(super) broker_configs: Arc<Configs>,
+    pub(super) broker_configs_changed: bool,
     pub(super) frames_held: bool,
     pub(super) answer_delay: Duration,
     pub(super) lose_answers: bool,
@@ -84,6 +88,8 @@ impl Core {
             changed_topics: BTreeSet::new(),
             changed_logs: BTreeSet::new(),
             agents_changed: false,
+            broker_configs: Arc::default(),
+            broker_configs_changed: false,
             frames_held: false,
             answer_delay: Duration::ZERO,
             lose_answers: false,
@@ -117,33 +123,85 @@ impl Core {
         &mut self,
         name: &str,
         partitions: u32,
-        configs: BTreeMap<String, String>,
+        configs: Configs,
     ) -> Option<TopicId> {
-        if self.topics.values().any(|t| t.name == name) {
+        if self.topic_by_name(name).is_some() {
             return None;
         }
         let number = self.next();
         let id = TopicId(Uuid::from_u128(0xf0 << 64 | u128::from(number)));
         let leader_epoch = LeaderEpoch(i32::try_from(number).unwrap_or(i32::MAX));
-        let append_time = configs
-            .get("message.timestamp.type")
-            .is_some_and(|v| v == "LogAppendTime");
-        for partition in 0..partitions {
-            let partition = PartitionIndex(i32::try_from(partition).unwrap_or(i32::MAX));
-            let id = PartitionId::new(id, partition);
-            self.logs.insert(id, Log::new(leader_epoch, append_time));
-            self.changed_logs.insert(id);
-        }
         let view = TopicView {
             id,
             name: name.to_owned(),
-            partitions,
+            partitions: 0,
             leader_epoch,
             configs,
         };
-        self.topics.insert(id, Arc::new(view));
-        self.changed_topics.insert(id);
+        self.add_partitions(&view, partitions);
         Some(id)
+    }
+
+    /// Gives a topic this many partitions; those that it has stay.
+    pub(super) fn add_partitions(&mut self, topic: &TopicView, total: u32) {
+        let append_time = self.config_of(&topic.configs).timestamp_type;
+        for partition in topic.partitions..total {
+            let partition = PartitionIndex(i32::try_from(partition).unwrap_or(i32::MAX));
+            let id = PartitionId::new(topic.id, partition);
+            let log = Log::new(
+                topic.leader_epoch,
+                append_time == TimestampType::LogAppendTime,
+            );
+            self.logs.insert(id, log);
+            self.changed_logs.insert(id);
+        }
+        let view = TopicView {
+            partitions: total,
+            ..topic.clone()
+        };
+        self.changed_topics.insert(view.id);
+        self.topics.insert(view.id, Arc::new(view));
+    }
+
+    pub(super) fn topic_by_name(&self, name: &str) -> Option<&Arc<TopicView>> {
+        self.topics.values().find(|topic| topic.name == name)
+    }
+
+    /// The configs of a topic with these overrides.
+    pub(super) fn config_of(&self, overrides: &Configs) -> TopicConfig {
+        TopicConfig::resolve(overrides, &self.broker_configs)
+    }
+
+    pub(super) fn set_configs(&mut self, altered: Altered) {
+        match altered {
+            Altered::Topic { name, configs } => {
+                let Some(topic) = self.topic_by_name(&name) else {
+                    return;
+                };
+                let view = TopicView {
+                    configs,
+                    ..TopicView::clone(topic)
+                };
+                self.changed_topics.insert(view.id);
+                self.topics.insert(view.id, Arc::new(view));
+            }
+            Altered::Brokers(configs) => {
+                self.broker_configs = Arc::new(configs);
+                self.broker_configs_changed = true;
+            }
+        }
+        let append_time: BTreeMap<TopicId, bool> = self
+            .topics
+            .values()
+            .map(|topic| {
+                let config = self.config_of(&topic.configs);
+                let is = config.timestamp_type == TimestampType::LogAppendTime;
+                (topic.id, is)
+            })
+            .collect();
+        for (id, log) in &mut self.logs {
+            log.log_append_time = append_time.get(&id.topic).copied().unwrap_or(false);
+        }
     }
 
     pub(super) fn delete_topic(&mut self, topic: TopicId) {

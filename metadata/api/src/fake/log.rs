@@ -6,6 +6,7 @@ use aquifer_format::{
     ids::{LeaderEpoch, ObjectId, Offset, ProducerEpoch, ProducerId, Sequence, SessionId},
     limits::PRODUCER_BATCHES_MAX,
 };
+use kafka_protocol::messages::describe_producers_response::ProducerState;
 
 use crate::{
     commit::{BatchOutcome, BatchRef, BatchSummary, Placement, Rejection},
@@ -36,6 +37,8 @@ impl Candidate {
 struct Remembered {
     first: Sequence,
     last: Sequence,
+    /// Its latest time.
+    time: i64,
     placement: Placement,
 }
 
@@ -122,6 +125,23 @@ impl Log {
         let mut outcomes = vec![(owner, outcome)];
         outcomes.extend(self.drain(id, now));
         outcomes
+    }
+
+    /// Who wrote, as DescribeProducers says it.
+    pub(super) fn producers(&self) -> Vec<ProducerState> {
+        let known = self.producers.iter();
+        let states = known.filter_map(|(id, producer)| {
+            let newest = producer.batches.back()?;
+            let state = ProducerState::default()
+                .with_producer_id(id.0.into())
+                .with_producer_epoch(i32::from(producer.epoch?.0))
+                .with_last_sequence(newest.last.0)
+                .with_last_timestamp(newest.time)
+                .with_coordinator_epoch(-1)
+                .with_current_txn_start_offset(-1);
+            Some(state)
+        });
+        states.collect()
     }
 
     /// All batches that are held here.
@@ -216,6 +236,9 @@ impl Log {
         producer.batches.push_back(Remembered {
             first: candidate.summary.first_sequence,
             last: candidate.last_sequence(),
+            time: placement
+                .log_append_time
+                .unwrap_or(candidate.summary.max_timestamp),
             placement,
         });
         if producer.batches.len() > PRODUCER_BATCHES_MAX {

@@ -116,6 +116,7 @@ impl Core {
                 .map(|(id, log)| (*id, log.watermarks()))
                 .collect(),
             agents: Some(self.agents()),
+            broker_configs: Some(Arc::clone(&self.broker_configs)),
             ..self.common_frame()
         };
         let held = self.frames_held;
@@ -223,6 +224,7 @@ impl Core {
             agents: None,
             agents_complete: true,
             throttle_produce: self.throttle_produce,
+            broker_configs: None,
         }
     }
 
@@ -249,6 +251,9 @@ impl Core {
         }
         if std::mem::take(&mut self.agents_changed) {
             frame.agents = Some(self.agents());
+        }
+        if std::mem::take(&mut self.broker_configs_changed) {
+            frame.broker_configs = Some(Arc::clone(&self.broker_configs));
         }
         let frame = Arc::new(frame);
         for watcher in self.watchers.values_mut() {

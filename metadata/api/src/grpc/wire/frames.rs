@@ -204,6 +204,7 @@ fn common_to(frame: &CommonFrame) -> proto::CommonFrame {
         agents,
         throttle_produce: frame.throttle_produce,
         agents_incomplete: !frame.agents_complete,
+        broker_configs: frame.broker_configs.as_deref().map(configs_to),
     }
 }
 
@@ -218,6 +219,7 @@ fn common_from(from: proto::CommonFrame) -> Result<CommonFrame, Malformed> {
         }
         None => None,
     };
+    let broker_configs = from.broker_configs.map(configs_from).transpose()?;
     Ok(CommonFrame {
         term: LeaderTerm(from.term),
         seq: JournalSeq(from.seq),
@@ -231,7 +233,22 @@ fn common_from(from: proto::CommonFrame) -> Result<CommonFrame, Malformed> {
         agents,
         agents_complete: !from.agents_incomplete,
         throttle_produce: from.throttle_produce,
+        broker_configs: broker_configs.map(Arc::new),
     })
+}
+
+fn configs_to(configs: &BTreeMap<String, String>) -> proto::Configs {
+    proto::Configs {
+        names: configs.keys().cloned().collect(),
+        values: configs.values().cloned().collect(),
+    }
+}
+
+fn configs_from(from: proto::Configs) -> Result<BTreeMap<String, String>, Malformed> {
+    if from.names.len() != from.values.len() {
+        return Err(UNEVEN);
+    }
+    Ok(from.names.into_iter().zip(from.values).collect())
 }
 
 fn topic_view_to(topic: &TopicView) -> proto::Topic {

@@ -3,28 +3,12 @@
 use super::{super::proto, Malformed};
 use crate::kafka::{Envelope, KafkaCall, LeaderApi, pinned_version};
 
-/// Every call that goes to the leader.
-const CALLS: [LeaderApi; 3] = [
-    LeaderApi::CreateTopics,
-    LeaderApi::DeleteTopics,
-    LeaderApi::InitProducerId,
-];
-
-/// The api key by which Kafka knows a call.
-fn api_key(api: LeaderApi) -> i32 {
-    match api {
-        LeaderApi::CreateTopics => 19,
-        LeaderApi::DeleteTopics => 20,
-        LeaderApi::InitProducerId => 22,
-    }
-}
-
 /// A call.
 #[must_use]
 pub fn kafka_to(call: &KafkaCall) -> proto::KafkaRequest {
     let envelope = &call.envelope;
     proto::KafkaRequest {
-        api_key: api_key(call.api),
+        api_key: i32::from(call.api.api_key()),
         version: i32::from(pinned_version(call.api)),
         body: call.body.clone(),
         envelope: Some(proto::Envelope {
@@ -45,9 +29,9 @@ pub fn kafka_to(call: &KafkaCall) -> proto::KafkaRequest {
 /// # Errors
 /// Messages that it does not write; calls and versions that this release does not know.
 pub fn kafka_from(request: proto::KafkaRequest) -> Result<KafkaCall, Malformed> {
-    let api = CALLS
+    let api = LeaderApi::ALL
         .into_iter()
-        .find(|api| api_key(*api) == request.api_key);
+        .find(|api| i32::from(api.api_key()) == request.api_key);
     let api = api.ok_or(Malformed("the leader answers no calls of this api key"))?;
     if request.version != i32::from(pinned_version(api)) {
         return Err(Malformed("the body is not of this release's version"));

@@ -234,6 +234,10 @@ impl Maker {
             }),
             agents_complete: self.chance(),
             throttle_produce: self.chance(),
+            broker_configs: self.chance().then(|| {
+                let configs = self.many(|m| (m.text(), m.text()));
+                Arc::new(configs.into_iter().collect())
+            }),
         }
     }
 
@@ -380,11 +384,7 @@ fn registrations_and_calls_arrive_as_they_were_sent() {
         let message = over_the_wire(&register_to(&request));
         assert_eq!(register_from(message), Ok(request));
     }
-    for api in [
-        LeaderApi::CreateTopics,
-        LeaderApi::DeleteTopics,
-        LeaderApi::InitProducerId,
-    ] {
+    for api in LeaderApi::ALL {
         let call = KafkaCall {
             api,
             envelope: Envelope {
