@@ -21,6 +21,7 @@ mod columns;
 mod convert;
 #[cfg(test)]
 pub(crate) mod golden;
+mod partitions;
 pub(crate) mod proto;
 mod row;
 #[cfg(test)]
@@ -29,8 +30,9 @@ pub(crate) mod strategy;
 mod tests;
 
 pub(crate) use convert::{
-    agent_from, agent_to, batch_from, batch_to, decision_code, level_from, level_to, object_from,
-    object_id_from, object_id_to, object_to, ref_from, ref_to, rejection_of, topic_from,
+    agent_from, agent_to, batch_from, batch_to, configs_from, configs_to, decision_code,
+    level_from, level_to, object_from, object_id_from, object_id_to, object_to, ref_from, ref_to,
+    rejection_of, topic_from,
 };
 pub use row::{ROW_VERSION, RowError, decode_row, encode_row};
 
@@ -112,6 +114,31 @@ pub enum Event {
         since: UploadEpoch,
         /// Object and size in bytes.
         objects: Vec<(ObjectId, u64)>,
+    },
+    /// The configs of a topic changed.
+    TopicConfigsSet {
+        /// The topic.
+        topic: TopicId,
+        /// All that are set on it from now on.
+        configs: BTreeMap<String, String>,
+    },
+    /// A topic got more partitions, without a record and with the topic's leader epoch.
+    PartitionsAdded {
+        /// The topic.
+        topic: TopicId,
+        /// How many it has from now on.
+        partitions: u32,
+    },
+    /// Logs begin later: what ends at or below the new start is gone. Objects that nothing refers to any
+    /// more are released by the same row.
+    LogStartMoved {
+        /// Where each log begins from now on, sorted.
+        partitions: Vec<(PartitionId, Offset)>,
+    },
+    /// The cluster-wide dynamic broker configs changed.
+    BrokerConfigsSet {
+        /// All that are set from now on.
+        configs: BTreeMap<String, String>,
     },
     /// An operator accepted that the journal lost rows. The sessions ended before, in the same row.
     LossAccepted(Box<LossAccepted>),

@@ -19,6 +19,14 @@ mod tests;
 
 /// Rows that are read in one call.
 const BATCH_ROWS: usize = 512;
+/// Names of changed pages that a follower collects, about 40 bytes each, before it loads the pages anew: it
+/// writes none itself, and logs that begin later leave the names of what they lost.
+const DIRTY_PAGES_MAX: usize = 4_000_000;
+
+/// A load that leaves as much again to be written (pages could not be written for long) would not help.
+fn is_worn(dirty: usize, when_loaded: usize) -> bool {
+    dirty > DIRTY_PAGES_MAX.max(when_loaded.saturating_mul(2))
+}
 
 /// Why a state cannot go on following.
 #[derive(Debug)]
@@ -52,6 +60,8 @@ pub(crate) struct Follower {
     pub(crate) pages_through: JournalSeq,
     /// Term of the newest row.
     term: LeaderTerm,
+    /// How many pages had changed since they were written when it was loaded.
+    dirty_when_loaded: usize,
 }
 
 impl Follower {
@@ -66,12 +76,19 @@ impl Follower {
             hashes: recovered.hashes,
             pages_through: recovered.pages_through,
             term: LeaderTerm(0),
+            dirty_when_loaded: 0,
         };
+        follower.dirty_when_loaded = follower.state.dirty_pages();
         match follower.advance(journal).await {
             // who follows will see it
             Ok(_) | Err(FollowError::LostRows { .. } | FollowError::Trimmed) => Ok(follower),
             Err(FollowError::Recovery(error)) => Err(error),
         }
+    }
+
+    /// Whether it has followed for so long that it had better be loaded anew.
+    pub(crate) fn is_worn(&self) -> bool {
+        is_worn(self.state.dirty_pages(), self.dirty_when_loaded)
     }
 
     /// Reads what came since; returns how many rows. The row before them is read again, so that one that

@@ -69,6 +69,7 @@ fn frame_bytes(frame: &Frame) -> usize {
             256 + common.topics.len() * 256
                 + common.watermarks.len() * size_of::<(PartitionId, Watermarks)>()
                 + common.agents.as_ref().map_or(0, Vec::len) * 128
+                + common.broker_configs.as_ref().map_or(0, |c| c.len()) * 128
         }
         Frame::Extents(extents) => {
             let count: usize = extents.extents.iter().map(|(_, of)| of.len()).sum();

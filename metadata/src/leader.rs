@@ -6,6 +6,7 @@ use aquifer_format::{
     ids::{ClusterId, Incarnation, JournalSeq, LeaderTerm, UploadEpoch},
     witness::Witness,
 };
+use aquifer_metadata_api::config::Configs;
 use aquifer_store::{ObjectStore, Ports, Rand, witness::Which};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -53,6 +54,8 @@ pub struct LeaderSettings {
     pub budgets: Budgets,
     /// Id of the cluster if the journal is empty; None = a random one.
     pub cluster: Option<ClusterId>,
+    /// Broker configs that this server was started with, below those that administrators set while it runs.
+    pub broker_configs: Configs,
 }
 
 impl LeaderSettings {
@@ -74,6 +77,7 @@ impl Default for LeaderSettings {
             call_timeout: Duration::from_secs(20),
             budgets: Budgets::default(),
             cluster: None,
+            broker_configs: Configs::new(),
         }
     }
 }
@@ -265,6 +269,8 @@ impl Leader {
             Some(store) => Some(mark(ports, store, term, &follower, remembered, &lease).await?),
             None => None,
         };
+        let configs = settings.broker_configs.clone();
+        follower.state.set_server_configs(configs);
         tracing::info!(%cluster, %term, tail = %follower.hashes.tail(), "leading the metadata service");
         let (requests, queue) = mpsc::channel(QUEUE_REQUESTS);
         let (tell, stopped) = watch::channel(None);

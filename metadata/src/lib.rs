@@ -11,6 +11,7 @@ mod follower;
 pub mod grpc;
 mod hashes;
 mod hub;
+pub mod inspect;
 pub mod journal;
 mod journal_writer;
 pub mod leader;

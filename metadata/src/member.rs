@@ -329,6 +329,10 @@ impl Life {
             Asked::HeldBy(endpoint) => self.publish_standby(endpoint),
         }
         self.follow(follower).await?;
+        if follower.is_worn() {
+            tracing::info!("loading the metadata state anew, after a long time of following it");
+            return Err(Next::Look);
+        }
         Ok(None)
     }
 

@@ -50,6 +50,8 @@ pub(crate) enum Put {
 /// Pages that are being written.
 struct Round {
     keys: VecDeque<PageKey>,
+    /// Of chunks that were empty when the round began; removed with its last slice.
+    emptied: Vec<PageKey>,
     /// What the pages together reflect when all are written.
     through: JournalSeq,
 }
@@ -144,14 +146,17 @@ impl Pager {
         if rows == 0 {
             return;
         }
+        let dirty = state.take_dirty().into_iter();
+        let (emptied, keys): (Vec<_>, Vec<_>) = dirty.partition(|key| state.is_emptied_chunk(key));
         self.round = Some(Round {
-            keys: state.take_dirty().into(),
+            keys: keys.into(),
+            emptied,
             through: closed,
         });
         self.slice = Some(Slice::default());
     }
 
-    fn encode(&mut self, state: &State, shown: JournalSeq) {
+    fn encode(&mut self, state: &mut State, shown: JournalSeq) {
         let Some(round) = &mut self.round else { return };
         for _ in 0..SLICE_PAGES {
             let Some(key) = round.keys.pop_front() else {
@@ -164,6 +169,11 @@ impl Pager {
                     slice.bytes += page.bytes.len();
                     slice.pages.push(page);
                 }
+                None if state.is_emptied_chunk(&key) => {
+                    // since the round began: its page stays for this round
+                    state.mark_dirty(std::slice::from_ref(&key));
+                    continue;
+                }
                 None => {
                     slice.needs = slice.needs.max(shown);
                     slice.removed.push(key.clone());
@@ -174,7 +184,9 @@ impl Pager {
     }
 
     fn write(&mut self, durable: RowAt) {
-        let Some(round) = &self.round else { return };
+        let Some(round) = &mut self.round else {
+            return;
+        };
         let last = round.keys.is_empty();
         let full = self.slice.as_ref().is_some_and(|s| s.bytes >= PUT_BYTES);
         if self.writing.is_some() || !(last || full) {
@@ -186,6 +198,10 @@ impl Pager {
             return;
         };
         let through = if last { round.through } else { self.through };
+        if last {
+            slice.keys.extend(round.emptied.iter().cloned());
+            slice.removed.append(&mut round.emptied);
+        }
         let (pages, removed) = (
             std::mem::take(&mut slice.pages),
             std::mem::take(&mut slice.removed),
@@ -225,11 +241,12 @@ impl Pager {
             Some(Put::Deposed) => return true,
             Some(Put::Failed(reason)) => {
                 tracing::warn!(reason, "pages could not be written; trying again later");
-                let round = self.round.take();
-                let rest = round.map(|r| r.keys).unwrap_or_default();
-                let encoded = self.slice.take().map(|s| s.keys).unwrap_or_default();
-                let keys = written.keys.into_iter().chain(encoded).chain(rest);
-                let keys: Vec<PageKey> = keys.collect();
+                let mut keys = written.keys;
+                keys.extend(self.slice.take().into_iter().flat_map(|slice| slice.keys));
+                if let Some(round) = self.round.take() {
+                    keys.extend(round.keys);
+                    keys.extend(round.emptied);
+                }
                 state.mark_dirty(&keys);
                 self.next_at = self.ports.clock.now().plus(RETRY);
             }

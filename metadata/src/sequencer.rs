@@ -44,6 +44,7 @@ use crate::{
 mod gauges;
 mod group;
 mod handle;
+mod kafka;
 mod memory;
 pub(crate) mod request;
 mod timers;
@@ -143,7 +144,8 @@ impl Sequencer {
         let epoch = parts.state.upload_epoch();
         let heard = parts.state.sessions().map(|(id, ..)| (id, epoch));
         let heard = heard.collect();
-        let mut timers = Timers::new(now);
+        let interval = parts.state.broker_config().log_retention_check_interval;
+        let mut timers = Timers::new(now, interval);
         let held: Vec<_> = parts.state.held().map(|h| (h.session, h.batch)).collect();
         timers.hold(now, held);
         parts.facts.note_durable(parts.hashes.tail());
@@ -201,12 +203,13 @@ impl Sequencer {
                 return StopReason::Requested;
             }
             let waits_for_row = self.last_wait() == Some(Wait::Row);
-            let takes = !stopping && !self.group.is_full();
+            let takes = self.takes();
             let puts_pages = self.pager.is_writing();
             self.hub.settle(self.ports.clock.now());
             let silence = self.hub.registry.next_check();
             let due = self.pager.next_at(self.group.events.is_empty());
-            let deadline = self.timers.next(silence.map_or(due, |at| at.min(due)));
+            let due = silence.map_or(due, |at| at.min(due));
+            let deadline = self.timers.next(due, takes);
             let woken = tokio::select! {
                 biased;
                 written = self.writer.written.recv(), if waits_for_row => Woken::Written(written),
@@ -226,6 +229,11 @@ impl Sequencer {
                 return reason;
             }
         }
+    }
+
+    /// Whether the group takes more.
+    fn takes(&self) -> bool {
+        !self.stopping.is_cancelled() && !self.group.is_full()
     }
 
     fn wake(&mut self, woken: Woken) -> Option<StopReason> {
@@ -255,8 +263,7 @@ impl Sequencer {
             Woken::Timer => {
                 self.tick();
                 // the page writer wants to go on at once; requests must not wait for its end
-                if !self.stopping.is_cancelled()
-                    && !self.group.is_full()
+                if self.takes()
                     && let Ok(request) = self.requests.try_recv()
                 {
                     self.burst(request);

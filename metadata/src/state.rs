@@ -8,11 +8,12 @@
 //! # Pages
 //!
 //! The state is made of *entities*: counters, registrations, sessions, topics, partition heads, extent
-//! pages, released objects. Each remembers the [`Position`] (row and event within it) of the last event
+//! pages, released objects, broker configs. Each remembers the [`Position`] (row and event within it) of the last event
 //! that touched it and skips events up to there. So a recovered state may start from pages of
 //! different ages, as long as the replay begins before the oldest change that no page has.
 
 mod apply;
+mod broker_configs;
 pub mod budget;
 pub mod decide;
 mod entity;
@@ -26,7 +27,7 @@ mod query;
 mod released;
 mod session;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod topic;
 
 pub use apply::Changes;

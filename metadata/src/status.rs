@@ -106,7 +106,7 @@ pub async fn status(
 }
 
 /// Who held the lease last. Nobody ever had term 0, so nothing is renewed.
-async fn last_lease(journal: &dyn Journal) -> Result<Option<Lease>, JournalError> {
+pub(crate) async fn last_lease(journal: &dyn Journal) -> Result<Option<Lease>, JournalError> {
     let nobody = Some(LeaderTerm(0));
     let asked = journal.lease(nobody, "", "", std::time::Duration::ZERO);
     let (LeaseOutcome::Held(lease) | LeaseOutcome::HeldBy(lease)) = asked.await?;

@@ -1,5 +1,7 @@
 //! Between domain types and their protobuf messages, for rows and pages alike.
 
+use std::collections::BTreeMap;
+
 use aquifer_format::ids::{
     CommitNumber, Incarnation, ObjectId, ObjectLevel, ProducerEpoch, ProducerId, Sequence, TopicId,
     UploadEpoch, WriterSlot,
@@ -59,6 +61,19 @@ pub(crate) fn topic_from(bytes: &[u8]) -> Result<TopicId, Malformed> {
     Uuid::from_slice(bytes)
         .map(TopicId)
         .map_err(|_| "a topic id is not 16 bytes long")
+}
+
+pub(crate) fn configs_to(configs: &BTreeMap<String, String>) -> Vec<proto::Config> {
+    let configs = configs.iter().map(|(name, value)| proto::Config {
+        name: name.clone(),
+        value: value.clone(),
+    });
+    configs.collect()
+}
+
+pub(crate) fn configs_from(configs: Vec<proto::Config>) -> BTreeMap<String, String> {
+    let configs = configs.into_iter();
+    configs.map(|config| (config.name, config.value)).collect()
 }
 
 pub(crate) fn object_id_to(id: ObjectId) -> proto::ObjectId {

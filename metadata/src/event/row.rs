@@ -11,14 +11,12 @@ use uuid::Uuid;
 
 use super::{
     Decision, Event, HoldDecided, LossAccepted, TopicCreated,
-    columns::{
-        committed_from, committed_to, decision_from, decision_to, moment_from, moment_to,
-        topics_from,
-    },
+    columns::{committed_from, committed_to, decision_from, decision_to, moment_from, moment_to},
     convert::{
-        Malformed, agent_from, agent_to, batch_from, batch_to, object_from, object_id_from,
-        object_id_to, object_to, ref_from, ref_to, topic_from,
+        Malformed, agent_from, agent_to, batch_from, batch_to, configs_from, configs_to,
+        object_from, object_id_from, object_id_to, object_to, ref_from, ref_to, topic_from,
     },
+    partitions::{PartitionColumns, partitions_from},
     proto,
 };
 
@@ -143,6 +141,22 @@ fn event_to(event: &Event) -> proto::Event {
             })
         }
         Event::LossAccepted(accepted) => Kind::LossAccepted(loss_to(accepted)),
+        Event::TopicConfigsSet { topic, configs } => {
+            Kind::TopicConfigsSet(proto::TopicConfigsSet {
+                topic: topic.0.as_bytes().to_vec(),
+                configs: configs_to(configs),
+            })
+        }
+        Event::PartitionsAdded { topic, partitions } => {
+            Kind::PartitionsAdded(proto::PartitionsAdded {
+                topic: topic.0.as_bytes().to_vec(),
+                partitions: *partitions,
+            })
+        }
+        Event::LogStartMoved { partitions } => Kind::LogStartMoved(log_start_to(partitions)),
+        Event::BrokerConfigsSet { configs } => Kind::BrokerConfigsSet(proto::BrokerConfigsSet {
+            configs: configs_to(configs),
+        }),
     };
     proto::Event { kind: Some(kind) }
 }
@@ -195,13 +209,24 @@ fn event_from(event: proto::Event) -> Result<Event, RowError> {
                 .collect::<Result<_, Malformed>>()?,
         },
         Kind::LossAccepted(from) => Event::LossAccepted(Box::new(loss_from(&from)?)),
+        Kind::TopicConfigsSet(from) => Event::TopicConfigsSet {
+            topic: topic_from(&from.topic)?,
+            configs: configs_from(from.configs),
+        },
+        Kind::PartitionsAdded(from) => Event::PartitionsAdded {
+            topic: topic_from(&from.topic)?,
+            partitions: from.partitions,
+        },
+        Kind::LogStartMoved(from) => log_start_from(&from)?,
+        Kind::BrokerConfigsSet(from) => Event::BrokerConfigsSet {
+            configs: configs_from(from.configs),
+        },
     };
     Ok(event)
 }
 
 fn loss_to(accepted: &LossAccepted) -> proto::LossAccepted {
-    let partitions: Vec<PartitionId> = accepted.partitions.iter().map(|(id, _)| *id).collect();
-    let columns = partition_columns(&partitions);
+    let columns: PartitionColumns = accepted.partitions.iter().map(|(id, _)| *id).collect();
     proto::LossAccepted {
         incarnation: accepted.incarnation.0,
         upload_epoch: accepted.upload_epoch.0,
@@ -237,14 +262,7 @@ fn topic_to(created: &TopicCreated) -> proto::TopicCreated {
         name: created.name.clone(),
         partitions: created.partitions,
         leader_epoch: created.leader_epoch.0,
-        configs: created
-            .configs
-            .iter()
-            .map(|(name, value)| proto::TopicConfig {
-                name: name.clone(),
-                value: value.clone(),
-            })
-            .collect(),
+        configs: configs_to(&created.configs),
     }
 }
 
@@ -254,11 +272,7 @@ fn created_from(from: proto::TopicCreated) -> Result<TopicCreated, Malformed> {
         name: from.name,
         partitions: from.partitions,
         leader_epoch: LeaderEpoch(from.leader_epoch),
-        configs: from
-            .configs
-            .into_iter()
-            .map(|config| (config.name, config.value))
-            .collect(),
+        configs: configs_from(from.configs),
     })
 }
 
@@ -316,36 +330,13 @@ fn hold_from(from: proto::HoldDecided) -> Result<HoldDecided, Malformed> {
 }
 
 fn expired_to(through: UploadEpoch, partitions: &[PartitionId]) -> proto::ProducersExpired {
-    let columns = partition_columns(partitions);
+    let columns: PartitionColumns = partitions.iter().copied().collect();
     proto::ProducersExpired {
         last_seen_through: through.0,
         topics: columns.topics,
         topic_partitions: columns.topic_partitions,
         partition: columns.partition,
     }
-}
-
-/// Partitions, those of a topic next to each other, as columns.
-#[derive(Default)]
-struct PartitionColumns {
-    topics: Vec<u8>,
-    topic_partitions: Vec<u32>,
-    partition: Vec<u32>,
-}
-
-fn partition_columns(partitions: &[PartitionId]) -> PartitionColumns {
-    let mut to = PartitionColumns::default();
-    for group in partitions.chunk_by(|a, b| a.topic == b.topic) {
-        let Some(first) = group.first() else {
-            continue;
-        };
-        to.topics.extend_from_slice(first.topic.0.as_bytes());
-        to.topic_partitions
-            .push(u32::try_from(group.len()).unwrap_or(u32::MAX));
-        let indexes = group.iter().map(|id| id.partition.0.cast_unsigned());
-        to.partition.extend(indexes);
-    }
-    to
 }
 
 fn expired_from(from: &proto::ProducersExpired) -> Result<Event, Malformed> {
@@ -355,21 +346,23 @@ fn expired_from(from: &proto::ProducersExpired) -> Result<Event, Malformed> {
     })
 }
 
-fn partitions_from(
-    topics: &[u8],
-    counts: &[u32],
-    indexes: &[u32],
-) -> Result<Vec<PartitionId>, Malformed> {
-    let topics = topics_from(topics, counts)?;
-    let topics = topics
-        .iter()
-        .flat_map(|(topic, partitions)| std::iter::repeat_n(*topic, *partitions));
-    let partitions: Vec<PartitionId> = topics
-        .zip(indexes)
-        .map(|(topic, index)| PartitionId::new(topic, PartitionIndex(index.cast_signed())))
-        .collect();
-    if partitions.len() != indexes.len() {
-        return Err("partitions and topics do not add up");
+fn log_start_to(partitions: &[(PartitionId, Offset)]) -> proto::LogStartMoved {
+    let columns: PartitionColumns = partitions.iter().map(|(id, _)| *id).collect();
+    proto::LogStartMoved {
+        topics: columns.topics,
+        topic_partitions: columns.topic_partitions,
+        partition: columns.partition,
+        log_start: partitions.iter().map(|(_, at)| at.0).collect(),
     }
-    Ok(partitions)
+}
+
+fn log_start_from(from: &proto::LogStartMoved) -> Result<Event, Malformed> {
+    let partitions = partitions_from(&from.topics, &from.topic_partitions, &from.partition)?;
+    if partitions.len() != from.log_start.len() {
+        return Err("partitions and log starts do not add up");
+    }
+    let starts = from.log_start.iter().map(|at| Offset(*at));
+    Ok(Event::LogStartMoved {
+        partitions: partitions.into_iter().zip(starts).collect(),
+    })
 }

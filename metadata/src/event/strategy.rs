@@ -1,5 +1,7 @@
 //! Arbitrary events, sensible or not, for property tests.
 
+use std::collections::BTreeMap;
+
 use aquifer_format::ids::{
     ClusterId, CommitNumber, Incarnation, LeaderEpoch, ObjectId, ObjectLevel, Offset, PartitionId,
     PartitionIndex, ProducerEpoch, ProducerId, Sequence, SessionId, TopicId, UploadEpoch,
@@ -9,7 +11,11 @@ use aquifer_metadata_api::{
     commit::{BatchRef, BatchSummary, Rejection},
     register::AgentAddress,
 };
-use proptest::{collection::vec, option, prelude::*};
+use proptest::{
+    collection::{btree_map, vec},
+    option,
+    prelude::*,
+};
 use uuid::Uuid;
 
 use super::{
@@ -205,9 +211,16 @@ fn agent() -> impl Strategy<Value = AgentAddress> {
         })
 }
 
+fn configs() -> impl Strategy<Value = BTreeMap<String, String>> {
+    let of_time = Just("message.timestamp.type".to_owned());
+    let of_brokers = Just("log.message.timestamp.type".to_owned());
+    let name = prop_oneof![4 => "[a-z]{1,4}", 1 => of_time, 1 => of_brokers];
+    let value = prop_oneof![4 => "[a-z]{0,4}", 1 => Just("LogAppendTime".to_owned())];
+    btree_map(name, value, 0..3)
+}
+
 fn topic_created() -> impl Strategy<Value = Event> {
-    let configs = proptest::collection::btree_map("[a-z]{1,4}", "[a-z]{0,4}", 0..3);
-    (topic(), "[a-z._]{0,3}", 0u32..6, number::<i32>(), configs).prop_map(
+    (topic(), "[a-z._]{0,3}", 0u32..6, number::<i32>(), configs()).prop_map(
         |(topic, name, partitions, epoch, configs)| {
             Event::TopicCreated(TopicCreated {
                 topic,
@@ -221,7 +234,7 @@ fn topic_created() -> impl Strategy<Value = Event> {
 }
 
 fn loss_accepted() -> impl Strategy<Value = Event> {
-    let partitions = proptest::collection::btree_map(partition(), number::<i64>(), 0..4);
+    let partitions = btree_map(partition(), number::<i64>(), 0..4);
     let counters = (
         number::<u32>(),
         number::<u32>(),
@@ -287,6 +300,19 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
             }
         }),
         1 => loss_accepted(),
+        1 => (topic(), configs()).prop_map(|(topic, configs)| Event::TopicConfigsSet {
+            topic,
+            configs,
+        }),
+        1 => (topic(), 0u32..8).prop_map(|(topic, partitions)| Event::PartitionsAdded {
+            topic,
+            partitions,
+        }),
+        3 => vec((partition(), number::<i64>()), 0..4).prop_map(|partitions| {
+            let partitions = partitions.into_iter().map(|(id, at)| (id, Offset(at)));
+            Event::LogStartMoved { partitions: partitions.collect() }
+        }),
+        1 => configs().prop_map(|configs| Event::BrokerConfigsSet { configs }),
         1 => (number::<u32>(), vec((object(), any::<u64>()), 0..3)).prop_map(|(since, objects)| {
             Event::ObjectsReleased {
                 since: UploadEpoch(since),

@@ -198,8 +198,6 @@ fn examples() -> Vec<(&'static str, Event)> {
         peer: "10.0.0.7:9400".to_owned(),
         ..agent.clone()
     };
-    let configs = [("cleanup.policy", "compact"), ("retention.ms", "60000")];
-    let configs = configs.map(|(name, value)| (name.to_owned(), value.to_owned()));
     vec![
         (
             "genesis",
@@ -246,7 +244,7 @@ fn examples() -> Vec<(&'static str, Event)> {
                 name: "orders".to_owned(),
                 partitions: 12,
                 leader_epoch: LeaderEpoch(5),
-                configs: configs.into_iter().collect(),
+                configs: configs(&[("cleanup.policy", "compact"), ("retention.ms", "60000")]),
             }),
         ),
         ("topic_deleted", Event::TopicDeleted { topic: topic(1) }),
@@ -315,7 +313,45 @@ fn examples() -> Vec<(&'static str, Event)> {
                 ],
             })),
         ),
+        (
+            "topic_configs_set",
+            Event::TopicConfigsSet {
+                topic: topic(1),
+                configs: configs(&[("cleanup.policy", "compact"), ("retention.ms", "-1")]),
+            },
+        ),
+        (
+            "partitions_added",
+            Event::PartitionsAdded {
+                topic: topic(1),
+                partitions: 12,
+            },
+        ),
+        (
+            "log_start_moved",
+            Event::LogStartMoved {
+                partitions: vec![
+                    (PartitionId::new(topic(1), PartitionIndex(0)), Offset(100)),
+                    (PartitionId::new(topic(1), PartitionIndex(7)), Offset(1)),
+                    (
+                        PartitionId::new(topic(2), PartitionIndex(0)),
+                        Offset(9_000_000_000),
+                    ),
+                ],
+            },
+        ),
+        (
+            "broker_configs_set",
+            Event::BrokerConfigsSet {
+                configs: configs(&[("log.retention.ms", "60000")]),
+            },
+        ),
     ]
+}
+
+fn configs(configs: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    configs.iter().map(owned).collect()
 }
 
 #[test]
@@ -326,7 +362,7 @@ fn golden_rows_of_version_1() {
         .map(|(_, event)| std::mem::discriminant(event))
         .map(|kind| format!("{kind:?}"))
         .collect();
-    assert_eq!(kinds.len(), 12, "every kind of event has an example");
+    assert_eq!(kinds.len(), 16, "every kind of event has an example");
     for (name, event) in examples {
         let row = encode_row(std::slice::from_ref(&event));
         golden::check(&format!("row-v1-{name}.bin"), &row);

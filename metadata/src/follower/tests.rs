@@ -130,3 +130,17 @@ async fn trimmed_rows_mean_that_pages_are_loaded_again() {
         newer.state.fingerprint()
     );
 }
+
+#[test]
+fn a_follower_is_loaded_anew_only_where_that_helps() {
+    let cases = [
+        (0, 0, false),
+        (4_000_000, 0, false),
+        (4_000_001, 0, true),
+        (5_000_000, 3_000_000, false),
+        (6_000_001, 3_000_000, true),
+    ];
+    for (dirty, when_loaded, expected) in cases {
+        assert_eq!(super::is_worn(dirty, when_loaded), expected, "{dirty}");
+    }
+}

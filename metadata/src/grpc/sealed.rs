@@ -92,6 +92,7 @@ mod tests {
             agents: None,
             agents_complete: true,
             throttle_produce: false,
+            broker_configs: None,
         })
     }
 

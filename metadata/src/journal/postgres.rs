@@ -213,7 +213,8 @@ async fn prepare_schema(connection: &mut PgConnection, migrate: bool) -> Result<
             .await
             .map_err(|e| failed(&e))?;
     }
-    schema::check(&versions, schema::POSTGRES)
+    let remedy = "run `aquifer metadata migrate` first";
+    schema::check(&versions, schema::POSTGRES, remedy)
 }
 
 fn no_answer(limit: Duration, effect: Effect) -> JournalError {

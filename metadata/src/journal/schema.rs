@@ -34,11 +34,12 @@ pub(super) fn newest(steps: &[Step]) -> i64 {
     steps.last().map_or(0, |step| step.version)
 }
 
-/// Whether a database that has had these versions can be used without a change.
+/// Whether a database that has had these versions can be used without a change; `remedy` says who changes
+/// it.
 ///
 /// # Errors
 /// `Unusable` if it has not all of `steps`, or more.
-pub(super) fn check(versions: &[i64], steps: &[Step]) -> Result<(), JournalError> {
+pub(super) fn check(versions: &[i64], steps: &[Step], remedy: &str) -> Result<(), JournalError> {
     let newest = newest(steps);
     if let Some(newer) = versions.iter().find(|version| **version > newest) {
         return Err(newer_version(*newer, newest));
@@ -51,7 +52,7 @@ pub(super) fn check(versions: &[i64], steps: &[Step]) -> Result<(), JournalError
         None => "has no schema yet".to_owned(),
     };
     Err(JournalError::Unusable {
-        reason: format!("the database {there}: run `aquifer metadata migrate` first"),
+        reason: format!("the database {there}: {remedy}"),
     })
 }
 
@@ -115,13 +116,14 @@ mod tests {
             description: "",
             sql: "",
         });
-        assert!(check(&[1, 2], &steps).is_ok());
+        let remedy = "run `aquifer metadata migrate` first";
+        assert!(check(&[1, 2], &steps, remedy).is_ok());
         for (versions, says) in [
             (vec![], "aquifer metadata migrate"),
             (vec![1], "aquifer metadata migrate"),
             (vec![1, 2, 3], "newer program"),
         ] {
-            let error = check(&versions, &steps).unwrap_err().to_string();
+            let error = check(&versions, &steps, remedy).unwrap_err().to_string();
             assert!(error.contains(says), "{versions:?}: {error}");
         }
     }

@@ -75,28 +75,46 @@ impl SqliteJournal {
         let folder = path.parent().unwrap_or(Path::new(""));
         create_folder(folder)?;
         let opening = |e: &sqlx::Error| error::opening(e, path);
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .locking_mode(SqliteLockingMode::Exclusive)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            // On macOS a plain fsync doesn't reach the disk.
-            .pragma("fullfsync", "ON")
-            .busy_timeout(OPEN_WAIT)
-            .disable_statement_logging();
-        let mut connection = options.connect().await.map_err(|e| opening(&e))?;
+        let mut connection = connect(path, true).await?;
         schema::migrate(&mut connection, schema::SQLITE, opening).await?;
         // Each time: the process that created the file may have died before it came to this.
         sync_folder(folder)?;
-        Ok(Self {
+        Ok(Self::new(path, clock, connection))
+    }
+
+    /// Opens the journal in the file at `path` to look at it: the file must be there, and its schema is not
+    /// brought up to date.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; `Unusable` also if its schema is of an older version.
+    pub async fn open_existing(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, JournalError> {
+        let mut connection = connect(path, false).await?;
+        let failed = |e: sqlx::Error| error::opening(&e, path);
+        let has_schema: bool = sqlx::query_scalar(sql::HAS_SCHEMA)
+            .fetch_one(&mut connection)
+            .await
+            .map_err(failed)?;
+        let mut versions: Vec<i64> = Vec::new();
+        if has_schema {
+            versions = sqlx::query_scalar(sql::SCHEMA_VERSIONS)
+                .fetch_all(&mut connection)
+                .await
+                .map_err(failed)?;
+        }
+        let remedy = "start `aquifer dev` on it first";
+        schema::check(&versions, schema::SQLITE, remedy)?;
+        Ok(Self::new(path, clock, connection))
+    }
+
+    fn new(path: &Path, clock: Arc<dyn Clock>, connection: SqliteConnection) -> Self {
+        Self {
             path: path.to_owned(),
             clock,
             writer: Mutex::new(Some(Writer {
                 connection,
                 lease: None,
             })),
-        })
+        }
     }
 
     /// The file.
@@ -123,6 +141,21 @@ impl SqliteJournal {
     async fn writer(&self) -> Open<'_> {
         Open(self.writer.lock().await)
     }
+}
+
+async fn connect(path: &Path, create: bool) -> Result<SqliteConnection, JournalError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(create)
+        .locking_mode(SqliteLockingMode::Exclusive)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        // On macOS a plain fsync doesn't reach the disk.
+        .pragma("fullfsync", "ON")
+        .busy_timeout(OPEN_WAIT)
+        .disable_statement_logging();
+    let connected = options.connect().await;
+    connected.map_err(|e| error::opening(&e, path))
 }
 
 /// The writer, locked.

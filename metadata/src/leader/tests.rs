@@ -31,6 +31,7 @@ use crate::{
     },
 };
 
+mod administration;
 mod durability;
 mod failures;
 mod kill;
@@ -88,15 +89,16 @@ impl World {
     }
 }
 
-pub(crate) async fn create_topic(
+/// A call of Kafka's protocol.
+pub(crate) async fn call<Q: Encodable, R: Decodable>(
     metadata: &dyn Metadata,
-    name: &str,
-    partitions: i32,
-) -> Result<TopicId, MetadataError> {
-    let api = LeaderApi::CreateTopics;
+    api: LeaderApi,
+    request: &Q,
+) -> Result<R, MetadataError> {
+    let version = pinned_version(api);
     let envelope = Envelope {
-        client_api_key: 19,
-        client_api_version: 7,
+        client_api_key: api.api_key(),
+        client_api_version: version,
         principal: String::new(),
         client_id: String::new(),
         host: String::new(),
@@ -104,23 +106,29 @@ pub(crate) async fn create_topic(
         listener: String::new(),
         deadline_ms: 1_000,
     };
+    let mut body = BytesMut::new();
+    request.encode(&mut body, version).expect("encodes");
+    let body = body.freeze();
+    let call = KafkaCall {
+        api,
+        envelope,
+        body,
+    };
+    let mut answer = metadata.kafka(call).await?;
+    Ok(R::decode(&mut answer, version).expect("decodes"))
+}
+
+pub(crate) async fn create_topic(
+    metadata: &dyn Metadata,
+    name: &str,
+    partitions: i32,
+) -> Result<TopicId, MetadataError> {
     let topic = CreatableTopic::default()
         .with_name(TopicName(StrBytes::from_string(name.to_owned())))
         .with_num_partitions(partitions)
         .with_replication_factor(-1);
     let request = CreateTopicsRequest::default().with_topics(vec![topic]);
-    let mut body = BytesMut::new();
-    let version = pinned_version(api);
-    request.encode(&mut body, version).expect("encodes");
-    let body = body.freeze();
-    let mut answer = metadata
-        .kafka(KafkaCall {
-            api,
-            envelope,
-            body,
-        })
-        .await?;
-    let response = CreateTopicsResponse::decode(&mut answer, version).expect("decodes");
+    let response: CreateTopicsResponse = call(metadata, LeaderApi::CreateTopics, &request).await?;
     let created = &response.topics[0];
     assert_eq!(created.error_code, 0, "{created:?}");
     Ok(TopicId(created.topic_id))
@@ -137,7 +145,7 @@ pub(crate) fn batch(records: u32) -> BatchSummary {
         first_sequence: Sequence::NONE,
         records,
         bytes: 100,
-        max_timestamp: 5,
+        max_timestamp: 1_704_067_200_000,
     }
 }
 

@@ -105,6 +105,7 @@ fn frame(state: &State, surface: &Surface) -> CommonFrame {
         agents: None,
         agents_complete: surface.agents_complete,
         throttle_produce: surface.throttle_produce,
+        broker_configs: None,
     }
 }
 
@@ -116,6 +117,7 @@ fn whole(state: &State, surface: &Surface) -> CommonFrame {
         topics: topics.collect(),
         watermarks: watermarks.collect(),
         agents: Some(surface.agents.clone()),
+        broker_configs: Some(state.broker_configs()),
         ..frame(state, surface)
     }
 }
@@ -126,6 +128,10 @@ fn difference(state: &State, surface: Surface, changes: &Changes) -> CommonFrame
     for topic in changes.topics.iter().filter_map(|id| state.topic(*id)) {
         topics.insert(topic.id(), Arc::new(topic.view()));
         watermarks.extend(topic.watermarks());
+    }
+    let altered = changes.altered_topics.iter();
+    for topic in altered.filter_map(|id| state.topic(*id)) {
+        topics.insert(topic.id(), Arc::new(topic.view()));
     }
     for id in &changes.partitions {
         if let Some(marks) = state.watermarks(*id) {
@@ -141,6 +147,7 @@ fn difference(state: &State, surface: Surface, changes: &Changes) -> CommonFrame
         watermarks: watermarks.into_iter().collect(),
         ..CommonFrame {
             agents: surface.agents_changed.then(|| surface.agents.clone()),
+            broker_configs: changes.broker_configs.then(|| state.broker_configs()),
             ..frame(state, &surface)
         }
     }

@@ -4,15 +4,9 @@ use aquifer_format::ids::{JournalSeq, LeaderTerm, PartitionId, SessionId};
 use aquifer_metadata_api::{
     MetadataError,
     commit::{BatchOutcome, Commit, CommitAnswer, CommitCall},
-    kafka::{KafkaCall, LeaderApi, pinned_version},
     mark::JournalMark,
     register::{RegisterRequest, Registration},
     watch::{AgentView, InterestChange},
-};
-use bytes::{Bytes, BytesMut};
-use kafka_protocol::{
-    messages::{CreateTopicsRequest, DeleteTopicsRequest, InitProducerIdRequest},
-    protocol::{Decodable, Encodable},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +17,7 @@ use super::{
 };
 use crate::{
     hub::{Acknowledgement, NewWatcher, WatcherId},
-    state::decide::{self, Decided, HoldOutcome},
+    state::decide::{self, HoldOutcome},
 };
 
 impl Sequencer {
@@ -75,7 +69,11 @@ impl Sequencer {
     }
 
     /// Lets an answer leave with this group.
-    fn answer<T: Send + 'static>(&mut self, to: Reply<T>, value: Result<T, MetadataError>) {
+    pub(super) fn answer<T: Send + 'static>(
+        &mut self,
+        to: Reply<T>,
+        value: Result<T, MetadataError>,
+    ) {
         self.group.departures.push(Departure::reply(to, value));
     }
 
@@ -219,47 +217,4 @@ impl Sequencer {
         let watermarks = self.state.watermarks(partition)?;
         Some(watermarks.high_watermark)
     }
-
-    fn kafka(&mut self, call: KafkaCall, reply: Reply<Bytes>) {
-        let version = pinned_version(call.api);
-        let answered = match call.api {
-            LeaderApi::CreateTopics => decode::<CreateTopicsRequest>(call.body, version)
-                .map(|r| decide::create_topics(&self.state, &*self.ports.rand, &r))
-                .and_then(|decided| self.carry_out(decided, version)),
-            LeaderApi::DeleteTopics => decode::<DeleteTopicsRequest>(call.body, version)
-                .map(|r| decide::delete_topics(&self.state, &self.wall_clock(), &r))
-                .and_then(|decided| self.carry_out(decided, version)),
-            LeaderApi::InitProducerId => decode::<InitProducerIdRequest>(call.body, version)
-                .map(|r| decide::init_producer_id(&self.state, &r))
-                .and_then(|decided| self.carry_out(decided, version)),
-        };
-        self.answer(reply, answered);
-    }
-
-    fn carry_out<T: Encodable>(
-        &mut self,
-        decided: Decided<T>,
-        version: i16,
-    ) -> Result<Bytes, MetadataError> {
-        // encoded first: what cannot be answered does not happen
-        let bytes = encode(&decided.reply, version)?;
-        let (_, holds) = self.accept(decided);
-        self.settle(holds);
-        Ok(bytes)
-    }
-}
-
-fn decode<T: Decodable>(mut body: Bytes, version: i16) -> Result<T, MetadataError> {
-    T::decode(&mut body, version).map_err(|error| MetadataError::Refused {
-        reason: format!("the body is not a request of version {version}: {error}"),
-    })
-}
-
-fn encode(body: &impl Encodable, version: i16) -> Result<Bytes, MetadataError> {
-    let mut bytes = BytesMut::new();
-    let encoded = body.encode(&mut bytes, version);
-    encoded.map_err(|error| MetadataError::Refused {
-        reason: format!("the response does not fit version {version}: {error}"),
-    })?;
-    Ok(bytes.freeze())
 }

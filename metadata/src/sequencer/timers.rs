@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use aquifer_format::{
-    ids::{SessionId, UploadEpoch},
+    ids::{PartitionId, SessionId, UploadEpoch},
     limits::{HOLD_MS_MAX, SESSION_IDLE_EPOCHS_MAX},
 };
 use aquifer_metadata_api::commit::BatchRef;
@@ -15,19 +15,29 @@ use crate::state::decide::{self, Now};
 /// Length of an upload epoch.
 pub(crate) const UPLOAD_EPOCH: Duration = Duration::from_secs(60);
 
+/// How much of the state a step of retention looks at: some milliseconds of work, between requests.
+const RETENTION_STEP: usize = 2_048;
+/// Shortest time between two looks at all partitions.
+const RETENTION_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
 /// Due times.
 #[derive(Debug)]
 pub(super) struct Timers {
     /// In order of time: every hold lasts as long.
     holds: VecDeque<(Monotonic, Vec<(SessionId, BatchRef)>)>,
     epoch: Monotonic,
+    retention: Monotonic,
+    /// Where retention goes on; None = with the first partition.
+    retention_from: Option<PartitionId>,
 }
 
 impl Timers {
-    pub(super) fn new(now: Monotonic) -> Self {
+    pub(super) fn new(now: Monotonic, retention_interval: Duration) -> Self {
         Self {
             holds: VecDeque::new(),
             epoch: now.plus(UPLOAD_EPOCH),
+            retention: now.plus(retention_interval.max(RETENTION_INTERVAL_MIN)),
+            retention_from: None,
         }
     }
 
@@ -39,10 +49,16 @@ impl Timers {
         }
     }
 
-    /// The first due time, `other` included.
-    pub(super) fn next(&self, other: Monotonic) -> Monotonic {
+    /// The first due time, `other` included. `takes`: whether the group takes more, so that retention may
+    /// add to it.
+    pub(super) fn next(&self, other: Monotonic, takes: bool) -> Monotonic {
         let hold = self.holds.front().map_or(other, |(due, _)| *due);
-        hold.min(other).min(self.epoch)
+        let first = hold.min(other).min(self.epoch);
+        if takes {
+            first.min(self.retention)
+        } else {
+            first
+        }
     }
 
     fn due_holds(&mut self, now: Monotonic) -> Vec<(SessionId, BatchRef)> {
@@ -79,6 +95,26 @@ impl Sequencer {
         if self.timers.epoch <= now {
             self.timers.epoch = now.plus(UPLOAD_EPOCH);
             self.advance_upload_epoch();
+        }
+        if self.timers.retention <= now && self.takes() {
+            self.retain(now);
+        }
+    }
+
+    /// A step of retention; the next one follows at once, after the requests that wait, until all
+    /// partitions were looked at.
+    fn retain(&mut self, now: Monotonic) {
+        let from = self.timers.retention_from;
+        let decided = decide::retention(&self.state, &self.wall_clock(), from, RETENTION_STEP);
+        let (step, holds) = self.accept(decided);
+        self.settle(holds);
+        self.group.batches += step.extents;
+        metrics::counter!("aquifer_metadata_retention_extents_total")
+            .increment(u64::try_from(step.extents).unwrap_or(0));
+        self.timers.retention_from = step.next;
+        if step.next.is_none() {
+            let interval = self.state.broker_config().log_retention_check_interval;
+            self.timers.retention = now.plus(interval.max(RETENTION_INTERVAL_MIN));
         }
     }
 

@@ -1,28 +1,31 @@
 //! Carrying events out. Total: whatever the event says, the state stays sound and nothing panics.
 
 use aquifer_format::ids::{
-    ClusterId, CommitNumber, Incarnation, JournalSeq, LeaderEpoch, ObjectId, PartitionId,
+    ClusterId, CommitNumber, Incarnation, JournalSeq, LeaderEpoch, ObjectId, Offset, PartitionId,
     PartitionIndex, ProducerId, SessionId, TopicId, UploadEpoch, WriterSlot,
 };
 use aquifer_metadata_api::{commit::BatchRef, extent::Extent, register::AgentAddress};
 
 use super::{
-    budget::PARTITION_BYTES,
     entity::{Position, Slot, State},
     extents::Packed,
-    object::{ObjectIndex, Objects},
+    object::Objects,
     page::PageRef,
     partition::{RunOrigin, Surroundings},
     session::{RememberedCommit, Session},
     topic::Topic,
 };
-use crate::event::{Committed, Event, HoldDecided, LossAccepted, Moment, TopicCreated};
+use crate::event::{Committed, Event, HoldDecided, LossAccepted, Moment};
+
+mod topics;
 
 /// What events changed that watchers are told of. Collected over as many events as the caller likes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
     /// Topics that are new.
     pub topics: Vec<TopicId>,
+    /// Topics whose configs, partition count or leader epoch changed; may repeat, and be gone by now.
+    pub altered_topics: Vec<TopicId>,
     /// Topics that are gone.
     pub deleted_topics: Vec<TopicId>,
     /// Partitions whose head (watermarks, producers, holds) changed; may repeat.
@@ -35,6 +38,8 @@ pub struct Changes {
     pub upload_epoch: bool,
     /// Whether batches were held or are no longer.
     pub holds: bool,
+    /// Whether the dynamic broker configs changed.
+    pub broker_configs: bool,
 }
 
 impl Changes {
@@ -97,6 +102,14 @@ impl State {
             } => self.producers_expired(*last_seen_through, partitions),
             Event::ObjectsReleased { since, objects } => self.objects_released(*since, objects),
             Event::LossAccepted(accepted) => self.loss_accepted(accepted, changes),
+            Event::TopicConfigsSet { topic, configs } => {
+                self.topic_configs_set(*topic, configs, changes);
+            }
+            Event::PartitionsAdded { topic, partitions } => {
+                self.partitions_added(*topic, *partitions, changes);
+            }
+            Event::LogStartMoved { partitions } => self.log_start_moved(partitions, changes),
+            Event::BrokerConfigsSet { configs } => self.broker_configs_set(configs, changes),
         }
     }
 
@@ -125,7 +138,7 @@ impl State {
                 topic.at = at;
                 topic.leader_epoch = topic.leader_epoch.max(accepted.leader_epoch);
                 self.dirty.mark(&mut topic.dirty, PageRef::Topic(*id));
-                changes.topics.push(*id);
+                changes.altered_topics.push(*id);
             }
         }
         for (id, high_watermark) in &accepted.partitions {
@@ -206,84 +219,6 @@ impl State {
         if let Some(ended) = self.sessions.remove(&session) {
             self.usage.result_bytes = self.usage.result_bytes.saturating_sub(ended.cost());
             self.dirty.gone(PageRef::Session(session));
-        }
-    }
-
-    fn topic_created(&mut self, created: &TopicCreated) {
-        let next = LeaderEpoch(created.leader_epoch.0.saturating_add(1));
-        if self.counters.at < self.position {
-            self.counters.next_leader_epoch = self.counters.next_leader_epoch.max(next);
-            self.touch_counters();
-        }
-        if let Some(topic) = self.topics.get(&created.topic) {
-            // Its page is newer. An earlier topic of that name, from an older page, may have taken the
-            // name meanwhile.
-            self.names.insert(&topic.name, created.topic);
-            return;
-        }
-        let mut topic = Topic::new(
-            self.position,
-            created.name.clone(),
-            created.partitions,
-            created.leader_epoch,
-            created.configs.clone(),
-        );
-        self.dirty
-            .mark(&mut topic.dirty, PageRef::Topic(created.topic));
-        self.enter_topic(created.topic, topic);
-    }
-
-    /// Puts a topic that is not there yet into the tables.
-    pub(super) fn enter_topic(&mut self, id: TopicId, topic: Topic) {
-        let cost = u64::from(topic.partition_count()).saturating_mul(PARTITION_BYTES);
-        self.usage.partition_bytes = self.usage.partition_bytes.saturating_add(cost);
-        self.names.insert(&topic.name, id);
-        self.topics.insert(id, topic);
-    }
-
-    fn topic_deleted(&mut self, id: TopicId, changes: &mut Changes) {
-        let Some(topic) = self.topics.remove(&id) else {
-            return;
-        };
-        self.names.remove(&topic.name, id);
-        self.dirty.gone(PageRef::Topic(id));
-        let cost = u64::from(topic.partition_count()).saturating_mul(PARTITION_BYTES);
-        self.usage.partition_bytes = self.usage.partition_bytes.saturating_sub(cost);
-        let mut dropped: Vec<ObjectIndex> = Vec::new();
-        for (index, partition) in topic.indexed() {
-            let partition_id = PartitionId::new(id, index);
-            if partition.at != Position::default() {
-                self.dirty.gone(PageRef::Head(partition_id));
-            }
-            for chunk in &partition.extents.chunks {
-                let first = aquifer_format::ids::Offset(chunk.first);
-                self.dirty.gone(PageRef::Extents(partition_id, first));
-            }
-            for extent in partition.extents.iter() {
-                self.usage.extent_bytes = self
-                    .usage
-                    .extent_bytes
-                    .saturating_sub(super::budget::EXTENT_BYTES);
-                self.objects.remove(extent.object);
-                dropped.push(extent.object);
-            }
-            for hold in partition.holds() {
-                changes.holds = true;
-                self.holds.remove(&(hold.session, hold.batch));
-                let bytes = u64::from(hold.summary.bytes);
-                self.usage.hold_bytes = self.usage.hold_bytes.saturating_sub(bytes);
-                self.objects.remove(hold.object);
-                dropped.push(hold.object);
-            }
-            if let Some(producers) = &partition.producers {
-                let cost = producers.cost();
-                self.usage.producer_bytes = self.usage.producer_bytes.saturating_sub(cost);
-            }
-        }
-        dropped.sort_unstable();
-        dropped.dedup();
-        for object in dropped {
-            self.objects.settle(object, &mut self.usage);
         }
     }
 
@@ -384,6 +319,27 @@ impl State {
                 session.at = self.position;
                 let page = PageRef::Session(decided.session);
                 self.dirty.mark(&mut session.dirty, page);
+            }
+        }
+    }
+
+    fn log_start_moved(&mut self, partitions: &[(PartitionId, Offset)], changes: &mut Changes) {
+        let mut around = Surroundings {
+            at: self.position,
+            objects: &mut self.objects,
+            usage: &mut self.usage,
+            dirty: &mut self.dirty,
+            holds: &mut self.holds,
+            changes,
+            extents: Vec::new(),
+        };
+        for (id, log_start) in partitions {
+            let partition = self
+                .topics
+                .get_mut(&id.topic)
+                .and_then(|topic| topic.partition_mut(id.partition));
+            if let Some(partition) = partition {
+                partition.move_log_start(*id, *log_start, &mut around);
             }
         }
     }

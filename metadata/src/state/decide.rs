@@ -10,27 +10,46 @@ use aquifer_metadata_api::{
 use crate::event::Event;
 
 mod accept_loss;
+mod alter_configs;
+mod alteration;
+mod assignment;
 mod commit;
+mod create_partitions;
 mod create_topics;
+mod delete_records;
 mod delete_topics;
+mod describe_log_dirs;
+mod describe_producers;
 mod draft;
 mod epoch;
 mod hold;
 mod idempotence;
+mod incremental_alter_configs;
 mod init_producer_id;
+mod log_start;
+mod partition_budget;
+mod refusal;
 mod register;
+mod retention;
 #[cfg(test)]
 mod tests;
 mod topic_name;
 
 pub use accept_loss::{Loss, accept_loss};
+pub use alter_configs::alter_configs;
 pub use commit::commit;
+pub use create_partitions::create_partitions;
 pub use create_topics::create_topics;
+pub use delete_records::delete_records;
 pub use delete_topics::delete_topics;
+pub use describe_log_dirs::describe_log_dirs;
+pub use describe_producers::describe_producers;
 pub use epoch::{advance_upload_epoch, expire_producers, genesis};
 pub use hold::release_holds;
+pub use incremental_alter_configs::incremental_alter_configs;
 pub use init_producer_id::init_producer_id;
 pub use register::{end_session, register};
+pub use retention::{RetentionStep, retention};
 
 /// What the leader's clock says when a request is decided. Only for what clients see; no decision of
 /// safety depends on it.

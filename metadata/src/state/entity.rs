@@ -9,6 +9,7 @@ use aquifer_format::ids::{
 use aquifer_metadata_api::commit::BatchRef;
 
 use super::{
+    broker_configs::BrokerConfigs,
     budget::{Budgets, Usage},
     object::Objects,
     page::PageRef,
@@ -135,6 +136,7 @@ pub struct State {
     pub(super) names: Names,
     pub(super) objects: Objects,
     pub(super) released: Released,
+    pub(super) broker_configs: BrokerConfigs,
     /// Where each held batch is.
     pub(super) holds: BTreeMap<(SessionId, BatchRef), PartitionId>,
     pub(super) usage: Usage,
@@ -156,6 +158,7 @@ impl State {
             names: Names::default(),
             objects: Objects::default(),
             released: Released::default(),
+            broker_configs: BrokerConfigs::default(),
             holds: BTreeMap::new(),
             usage: Usage::default(),
             dirty: Dirty::default(),

@@ -53,15 +53,62 @@ impl Packed {
 pub(super) struct Chunk {
     pub(super) at: Position,
     pub(super) dirty: bool,
-    /// Base offset of its first extent, when it was begun: its name.
+    /// Base offset of its first extent, when it was begun: its name, also once that extent is gone.
     pub(super) first: i64,
     pub(super) max_timestamp: i64,
+    /// Sum of the extents' expanded bytes.
+    pub(super) raw_bytes: u64,
+    /// How many extents it had before those that it has: they count as if they were there, so that the
+    /// boundaries of chunks do not depend on when a log start moved.
+    pub(super) dropped: u32,
     pub(super) extents: Vec<Packed>,
 }
 
 impl Chunk {
+    fn begun(at: Position, first: i64) -> Self {
+        Self {
+            at,
+            dirty: false,
+            first,
+            max_timestamp: i64::MIN,
+            raw_bytes: 0,
+            dropped: 0,
+            extents: Vec::new(),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        let dropped = usize::try_from(self.dropped).unwrap_or(usize::MAX);
+        dropped.saturating_add(self.extents.len()) >= PAGE_EXTENTS_MAX
+    }
+
     fn end(&self) -> i64 {
         self.extents.last().map_or(self.first, Packed::end)
+    }
+
+    fn note(&mut self, extent: &Packed) {
+        self.max_timestamp = self.max_timestamp.max(extent.max_timestamp);
+        self.raw_bytes = self.raw_bytes.saturating_add(u64::from(extent.raw_bytes));
+    }
+
+    /// Drops its first `count` extents.
+    fn drop_first(&mut self, count: usize, context: &mut PushContext<'_>) {
+        let dropped: Vec<Packed> = self.extents.drain(..count).collect();
+        for extent in &dropped {
+            context.usage.extent_bytes = context.usage.extent_bytes.saturating_sub(EXTENT_BYTES);
+            context.objects.remove(extent.object);
+        }
+        for extent in &dropped {
+            context.objects.settle(extent.object, context.usage);
+        }
+        let dropped = u32::try_from(dropped.len()).unwrap_or(u32::MAX);
+        self.dropped = self.dropped.saturating_add(dropped);
+        self.max_timestamp = i64::MIN;
+        self.raw_bytes = 0;
+        for extent in std::mem::take(&mut self.extents) {
+            self.note(&extent);
+            self.extents.push(extent);
+        }
     }
 }
 
@@ -110,6 +157,7 @@ impl ExtentLog {
     pub(super) fn load_chunk(
         &mut self,
         first: Offset,
+        dropped: u32,
         extents: &[Packed],
         context: &mut PushContext<'_>,
     ) -> Result<(), &'static str> {
@@ -121,26 +169,55 @@ impl ExtentLog {
             .chunks
             .last()
             .is_none_or(|chunk| chunk.end() <= first.0);
-        let begins = extents.first().map(|extent| extent.base_offset);
-        if begins != Some(first.0) || !in_order || !after_others {
+        let begins = extents.first().is_some_and(|extent| {
+            extent.base_offset == first.0 || (dropped > 0 && extent.base_offset > first.0)
+        });
+        if !begins || !in_order || !after_others {
             return Err("its extents are not in order");
         }
-        if extents.len() > PAGE_EXTENTS_MAX {
+        if extents.iter().any(|extent| extent.records == 0) {
+            return Err("an extent has no record");
+        }
+        let mut chunk = Chunk::begun(context.at, first.0);
+        chunk.dropped = dropped;
+        let dropped = usize::try_from(dropped).unwrap_or(usize::MAX);
+        if dropped.saturating_add(extents.len()) > PAGE_EXTENTS_MAX {
             return Err("it has too many extents");
         }
-        let max_timestamp = extents.iter().map(|extent| extent.max_timestamp).max();
         for extent in extents {
             context.objects.add(extent.object, 1);
             context.usage.extent_bytes = context.usage.extent_bytes.saturating_add(EXTENT_BYTES);
+            chunk.note(extent);
         }
-        self.chunks.push(Chunk {
-            at: context.at,
-            dirty: false,
-            first: first.0,
-            max_timestamp: max_timestamp.unwrap_or(i64::MIN),
-            extents: extents.to_vec(),
-        });
+        chunk.extents = extents.to_vec();
+        self.chunks.push(chunk);
         Ok(())
+    }
+
+    /// Drops the extents that end at or below `offset`, from chunks to which the event is news. A chunk
+    /// without extents is gone; one that lost only its first ones keeps its name.
+    pub(super) fn drop_through(&mut self, offset: i64, context: &mut PushContext<'_>) {
+        let reached = self.chunks.partition_point(|chunk| chunk.first < offset);
+        for chunk in &mut self.chunks[..reached] {
+            if chunk.at >= context.at {
+                continue;
+            }
+            let count = chunk
+                .extents
+                .partition_point(|extent| extent.end() <= offset);
+            if count == 0 {
+                continue;
+            }
+            chunk.drop_first(count, context);
+            chunk.at = context.at;
+            let page = PageRef::Extents(context.partition, Offset(chunk.first));
+            if chunk.extents.is_empty() {
+                context.dirty.gone(page);
+            } else {
+                context.dirty.mark(&mut chunk.dirty, page);
+            }
+        }
+        self.chunks.retain(|chunk| !chunk.extents.is_empty());
     }
 
     fn push(&mut self, index: usize, extent: Packed, context: &mut PushContext<'_>) {
@@ -149,7 +226,7 @@ impl ExtentLog {
             return;
         }
         chunk.at = context.at;
-        chunk.max_timestamp = chunk.max_timestamp.max(extent.max_timestamp);
+        chunk.note(&extent);
         chunk.extents.push(extent);
         context.objects.add(extent.object, 1);
         context.usage.extent_bytes = context.usage.extent_bytes.saturating_add(EXTENT_BYTES);
@@ -170,7 +247,7 @@ impl ExtentLog {
         }
         let before = after.checked_sub(1);
         if let Some(index) = before
-            && self.chunks[index].extents.len() < PAGE_EXTENTS_MAX
+            && !self.chunks[index].is_full()
         {
             return Some(index);
         }
@@ -179,16 +256,8 @@ impl ExtentLog {
         {
             return None;
         }
-        self.chunks.insert(
-            after,
-            Chunk {
-                at,
-                dirty: false,
-                first: extent.base_offset,
-                max_timestamp: i64::MIN,
-                extents: Vec::new(),
-            },
-        );
+        self.chunks
+            .insert(after, Chunk::begun(at, extent.base_offset));
         Some(after)
     }
 
@@ -221,6 +290,13 @@ impl ExtentLog {
             .map(|extent| extent.max_timestamp)
             .max()?;
         self.first_at_or_after(max, from)
+    }
+
+    /// Expanded bytes of all extents: what Kafka calls the size of a log.
+    pub(super) fn raw_bytes(&self) -> u64 {
+        self.chunks
+            .iter()
+            .fold(0, |sum, chunk| sum.saturating_add(chunk.raw_bytes))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Packed> + '_ {

@@ -19,6 +19,7 @@ use super::entity::{Position, State};
 mod decode;
 mod encode;
 mod key;
+pub mod view;
 
 /// The version of pages that this release writes, and the newest one that it reads.
 pub const PAGE_VERSION: u8 = 1;
@@ -41,6 +42,8 @@ pub enum PageKind {
     Extents = 6,
     /// Released objects of one incarnation and upload epoch.
     Released = 7,
+    /// Cluster-wide dynamic broker configs.
+    BrokerConfigs = 8,
 }
 
 /// The name of a page.
@@ -53,6 +56,7 @@ pub(super) enum PageRef {
     Head(PartitionId),
     Extents(PartitionId, Offset),
     Released(Incarnation, UploadEpoch),
+    BrokerConfigs,
 }
 
 /// Why a page cannot be used.
@@ -133,6 +137,24 @@ impl State {
         })
     }
 
+    /// Whether this is the page of a chunk of extents that is gone while its partition is there. Such a
+    /// page is removed by the same write that lets replay begin after the event that emptied the chunk:
+    /// without the page, replaying only the end of what was in it would draw other boundaries between the
+    /// chunks that follow.
+    #[must_use]
+    pub fn is_emptied_chunk(&self, key: &PageKey) -> bool {
+        let Some(PageRef::Extents(id, first)) = PageRef::parse(key) else {
+            return false;
+        };
+        let chunks = self
+            .partition(id)
+            .map(|partition| &partition.extents.chunks);
+        chunks.is_some_and(|chunks| {
+            let found = chunks.binary_search_by_key(&first.0, |chunk| chunk.first);
+            found.is_err()
+        })
+    }
+
     /// Every page, in key order.
     #[must_use]
     pub fn all_pages(&self) -> Vec<Page> {
@@ -172,6 +194,9 @@ impl State {
         }
         let released = self.released.0.keys();
         pages.extend(released.map(|(incarnation, epoch)| PageRef::Released(*incarnation, *epoch)));
+        if self.broker_configs.at != Position::default() {
+            pages.push(PageRef::BrokerConfigs);
+        }
         pages.sort_unstable();
         pages
     }
@@ -193,6 +218,7 @@ impl State {
             PageRef::Released(incarnation, epoch) => {
                 Some(&mut self.released.0.get_mut(&(incarnation, epoch))?.dirty)
             }
+            PageRef::BrokerConfigs => Some(&mut self.broker_configs.dirty),
         }
     }
 }

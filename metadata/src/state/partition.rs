@@ -80,6 +80,28 @@ impl Partition {
         }
     }
 
+    /// Lets the log begin at `offset`, if that is later than now, and drops what ends at or below it.
+    pub(super) fn move_log_start(
+        &mut self,
+        id: PartitionId,
+        offset: Offset,
+        around: &mut Surroundings<'_>,
+    ) {
+        if self.at < around.at {
+            self.log_start = self.log_start.max(offset.0.min(self.high_watermark));
+            self.touch_head(id, around);
+        }
+        // by what the event says, not by the head, whose page may be newer than the extents' ones
+        let mut context = PushContext {
+            at: around.at,
+            partition: id,
+            objects: around.objects,
+            usage: around.usage,
+            dirty: around.dirty,
+        };
+        self.extents.drop_through(offset.0, &mut context);
+    }
+
     pub(super) fn producer(&self, id: ProducerId) -> Option<&Producer> {
         self.producers.as_ref()?.0.get(&id).map(Box::as_ref)
     }

@@ -2,5 +2,6 @@
 
 mod hostile;
 mod pages;
+mod player;
 mod recovery;
-pub(super) mod world;
+pub(crate) mod world;

@@ -6,8 +6,11 @@ use aquifer_format::{
     ids::{LeaderEpoch, PartitionIndex, TopicId},
     limits::TOPIC_PARTITIONS_MAX,
 };
+use aquifer_metadata_api::config::{TimestampType, TopicConfig};
 
-use super::{entity::Position, partition::Partition};
+use super::{broker_configs::BrokerConfigs, entity::Position, partition::Partition};
+
+const TIMESTAMP_TYPE: &str = "message.timestamp.type";
 
 /// A topic with its partitions.
 #[derive(Clone, Debug)]
@@ -17,14 +20,14 @@ pub(super) struct Topic {
     pub(super) name: String,
     pub(super) leader_epoch: LeaderEpoch,
     pub(super) configs: BTreeMap<String, String>,
-    /// `message.timestamp.type` is `LogAppendTime`.
+    /// `message.timestamp.type` is `LogAppendTime`, be it by a broker config; see [`Self::resolve`].
     pub(super) log_append_time: bool,
     pub(super) partitions: Vec<Partition>,
 }
 
 impl Topic {
-    /// A topic without a record. More partitions than [`TOPIC_PARTITIONS_MAX`] are not made: no
-    /// decision asks for them.
+    /// A topic without a record, yet to be resolved. More partitions than [`TOPIC_PARTITIONS_MAX`] are not
+    /// made: no decision asks for them.
     pub(super) fn new(
         at: Position,
         name: String,
@@ -33,9 +36,6 @@ impl Topic {
         configs: BTreeMap<String, String>,
     ) -> Self {
         let count = usize::try_from(partitions.min(TOPIC_PARTITIONS_MAX)).unwrap_or(0);
-        let log_append_time = configs
-            .get("message.timestamp.type")
-            .is_some_and(|value| value == "LogAppendTime");
         let mut all = Vec::new();
         all.resize_with(count, Partition::default);
         Self {
@@ -44,9 +44,26 @@ impl Topic {
             name,
             leader_epoch,
             configs,
-            log_append_time,
+            log_append_time: false,
             partitions: all,
         }
+    }
+
+    /// Takes what decisions need often out of its configs and those of the brokers.
+    pub(super) fn resolve(&mut self, brokers: &BrokerConfigs) {
+        self.log_append_time = if self.configs.contains_key(TIMESTAMP_TYPE) {
+            let resolved = TopicConfig::resolve(&self.configs, brokers.effective());
+            resolved.timestamp_type == TimestampType::LogAppendTime
+        } else {
+            brokers.log_append_time()
+        };
+    }
+
+    /// Adds partitions until there are `partitions`.
+    pub(super) fn grow(&mut self, partitions: u32) {
+        let count = usize::try_from(partitions).unwrap_or(0);
+        let count = count.max(self.partitions.len());
+        self.partitions.resize_with(count, Partition::default);
     }
 
     pub(super) fn partition(&self, index: PartitionIndex) -> Option<&Partition> {

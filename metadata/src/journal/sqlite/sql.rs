@@ -70,3 +70,11 @@ pub(super) const THROUGH: &str = "SELECT through_seq FROM checkpoints WHERE shar
 
 /// All pages. Binds: shard.
 pub(super) const PAGES: &str = "SELECT key, seq, bytes FROM pages WHERE shard = ?1 ORDER BY key";
+
+/// Whether migrations were ever run in this file.
+pub(super) const HAS_SCHEMA: &str =
+    "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')";
+
+/// The schema versions that the file has.
+pub(super) const SCHEMA_VERSIONS: &str =
+    "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";

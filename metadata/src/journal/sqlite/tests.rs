@@ -175,3 +175,35 @@ async fn an_abandoned_call_leaves_a_journal_that_works() {
     assert_eq!(journal.append(&row).await.unwrap(), Appended::Durable);
     assert_eq!(journal.read(JournalSeq(1), 10).await.unwrap(), [row]);
 }
+
+#[tokio::test]
+async fn looking_at_a_journal_creates_and_changes_nothing() {
+    let storage = storage().await;
+    let clock = || Arc::clone(&storage.ports.clock);
+    let looked = SqliteJournal::open_existing(&storage.path(), clock()).await;
+    assert!(matches!(looked, Err(JournalError::Unavailable { .. })));
+    assert!(!storage.path().exists());
+    let journal = storage.journal().await.unwrap();
+    let held = journal.lease(None, "a", "", Duration::from_secs(3)).await;
+    let LeaseOutcome::Held(lease) = held.unwrap() else {
+        panic!("nobody else has it")
+    };
+    let row = Row::new(lease.term, JournalSeq(1), NO_ROW, Bytes::from_static(b"x"));
+    assert_eq!(journal.append(&row).await.unwrap(), Appended::Durable);
+    journal.close().await.unwrap();
+    let looked = SqliteJournal::open_existing(&storage.path(), clock()).await;
+    let looked = looked.unwrap();
+    assert_eq!(looked.read(JournalSeq(1), 9).await.unwrap(), [row]);
+    looked.close().await.unwrap();
+    storage
+        .sql(
+            "DELETE FROM _sqlx_migrations WHERE version > ?1",
+            JournalSeq(0),
+        )
+        .await;
+    let looked = SqliteJournal::open_existing(&storage.path(), clock()).await;
+    assert!(
+        matches!(&looked, Err(JournalError::Unusable { reason }) if reason.contains("aquifer dev")),
+        "{looked:?}"
+    );
+}

@@ -21,10 +21,20 @@ use crate::{
 
 /// A journal that also remembers every row that was ever durable.
 #[derive(Debug)]
-struct Recorder {
+pub(super) struct Recorder {
     inner: MemoryJournal,
     rows: Mutex<Vec<Row>>,
-    page_writes: Mutex<u32>,
+    pub(super) page_writes: Mutex<u32>,
+}
+
+impl Recorder {
+    pub(super) fn new(inner: MemoryJournal) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            rows: Mutex::default(),
+            page_writes: Mutex::default(),
+        })
+    }
 }
 
 #[async_trait]
@@ -127,11 +137,7 @@ async fn what_was_answered_survives_a_kill_at_any_moment() {
     let ports = Ports::simulated(11, 1_704_067_200_000);
     let memory = MemoryJournal::new(Arc::clone(&ports.clock));
     let switches = memory.switches();
-    let journal = Arc::new(Recorder {
-        inner: memory,
-        rows: Mutex::default(),
-        page_writes: Mutex::default(),
-    });
+    let journal = Recorder::new(memory);
     let port: Arc<dyn Journal> = Arc::<Recorder>::clone(&journal);
     let mut world = World::on(ports.clone(), port, switches).await;
     let topic = world.topic("orders", 3).await;
@@ -174,7 +180,7 @@ async fn what_was_answered_survives_a_kill_at_any_moment() {
 }
 
 /// What the pages and the rows after them give is what all rows give.
-async fn check_recovery(journal: &Recorder) {
+pub(super) async fn check_recovery(journal: &Recorder) {
     let recovered = recover(journal, Budgets::default())
         .await
         .expect("recovers");

@@ -4,13 +4,13 @@
 //! Replicas mean nothing here, since the bucket is the replica: replication factors -1, 1 and 3 are
 //! taken, because that is what tools ask for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use aquifer_format::{
     ids::{LeaderEpoch, TopicId},
     limits::TOPIC_PARTITIONS_MAX,
 };
-use aquifer_metadata_api::config::{self, TOPIC_CONFIGS};
+use aquifer_metadata_api::config::{self, BrokerConfig, Configs, TOPIC_CONFIGS, TopicConfigSpec};
 use aquifer_store::Rand;
 use kafka_protocol::{
     ResponseError,
@@ -26,41 +26,32 @@ use kafka_protocol::{
 use uuid::Uuid;
 
 use super::{
-    Decided,
+    Decided, alteration, assignment,
+    partition_budget::PartitionBudget,
+    refusal::Refusal,
     topic_name::{self, NameError},
 };
 use crate::{
     event::{Event, TopicCreated},
-    state::{budget::PARTITION_BYTES, entity::State},
+    state::entity::State,
 };
 
-/// Partitions of a topic whose creator leaves it to us (Kafka's `num.partitions`).
-const PARTITIONS_DEFAULT: u32 = 1;
-/// Replication factor that is answered where the creator leaves it to us.
-const REPLICATION_DEFAULT: i16 = 1;
+/// Kafka's name for the log of its controllers.
+const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
 /// Most topics of one request (Kafka bounds the records of an operation to 10,000).
 const TOPICS_PER_REQUEST_MAX: usize = 10_000;
-/// Longest value of a config in bytes, as Kafka's own string encoding bounds it.
-const CONFIG_VALUE_BYTES_MAX: usize = 32_767;
 
 /// Kafka's `ConfigSource` numbers.
 const SOURCE_TOPIC: i8 = 1;
+const SOURCE_DYNAMIC_DEFAULT_BROKER: i8 = 3;
+const SOURCE_STATIC_BROKER: i8 = 4;
 const SOURCE_DEFAULT: i8 = 5;
-
-/// A refusal: code and text.
-struct Refusal(ResponseError, String);
-
-impl From<NameError> for Refusal {
-    fn from(error: NameError) -> Self {
-        Self(ResponseError::InvalidTopicException, error.to_string())
-    }
-}
 
 /// A topic that may be created.
 struct NewTopic {
     partitions: u32,
     replication: i16,
-    configs: BTreeMap<String, String>,
+    configs: Configs,
 }
 
 /// Decides a CreateTopics request; `rand` gives the topic ids.
@@ -74,7 +65,8 @@ pub fn create_topics(
     let mut decided = Decided::only(CreateTopicsResponse::default());
     let mut creating = Creating {
         state,
-        partition_bytes: state.usage.partition_bytes,
+        brokers: state.broker_config(),
+        budget: PartitionBudget::new(state),
         leader_epoch: state.counters.next_leader_epoch,
     };
     let mut answered = BTreeSet::new();
@@ -83,11 +75,11 @@ pub fn create_topics(
             if !answered.insert(&topic.name) {
                 continue;
             }
-            let text = "Duplicate topic name.".to_owned();
-            Err(Refusal(ResponseError::InvalidRequest, text))
+            let text = "Duplicate topic name.";
+            Err(Refusal::new(ResponseError::InvalidRequest, text))
         } else if at >= TOPICS_PER_REQUEST_MAX {
             let text = format!("More than {TOPICS_PER_REQUEST_MAX} topics in one request.");
-            Err(Refusal(ResponseError::PolicyViolation, text))
+            Err(Refusal::new(ResponseError::PolicyViolation, text))
         } else {
             creating.check(topic)
         };
@@ -102,7 +94,7 @@ pub fn create_topics(
                     decided.events.push(Event::TopicCreated(created));
                     id
                 };
-                succeeded(&topic.name, id, &new)
+                succeeded(state, &topic.name, id, &new)
             }
         };
         decided.reply.topics.push(result);
@@ -119,17 +111,22 @@ fn duplicate_names(request: &CreateTopicsRequest) -> BTreeSet<&TopicName> {
 /// What the topics of one request add up to.
 struct Creating<'a> {
     state: &'a State,
-    partition_bytes: u64,
+    brokers: BrokerConfig,
+    budget: PartitionBudget<'a>,
     leader_epoch: LeaderEpoch,
 }
 
 impl Creating<'_> {
     fn check(&mut self, topic: &CreatableTopic) -> Result<NewTopic, Refusal> {
         let name = topic.name.as_str();
+        if name == CLUSTER_METADATA_TOPIC {
+            let text = format!("Creation of internal topic {name} is prohibited.");
+            return Err(Refusal::new(ResponseError::InvalidRequest, text));
+        }
         topic_name::check(name)?;
         if self.state.names.get(name).is_some() {
             let text = format!("Topic '{name}' already exists.");
-            return Err(Refusal(ResponseError::TopicAlreadyExists, text));
+            return Err(Refusal::new(ResponseError::TopicAlreadyExists, text));
         }
         if let Some(existing) = self.state.names.colliding(name) {
             return Err(Refusal::from(NameError::Collides {
@@ -137,24 +134,50 @@ impl Creating<'_> {
                 existing: existing.to_owned(),
             }));
         }
-        let configs = configs_of(topic)?;
+        let configs = configs_of(topic, self.state.broker_configs.effective())?;
         let (partitions, replication) = if topic.assignments.is_empty() {
-            (partitions_of(topic)?, replication_of(topic)?)
+            self.sizes_of(topic)?
         } else {
             assigned(topic)?
         };
-        let cost = u64::from(partitions).saturating_mul(PARTITION_BYTES);
-        let bytes = self.partition_bytes.saturating_add(cost);
-        if bytes > self.state.budgets.partition_bytes {
-            let text = "The cluster's budget for partitions is used up.".to_owned();
-            return Err(Refusal(ResponseError::PolicyViolation, text));
-        }
-        self.partition_bytes = bytes;
+        self.budget.take(partitions)?;
         Ok(NewTopic {
             partitions,
             replication,
             configs,
         })
+    }
+
+    /// Partitions and replicas; what is not one of ours to refuse is checked in Kafka's order.
+    fn sizes_of(&self, topic: &CreatableTopic) -> Result<(u32, i16), Refusal> {
+        let replication =
+            |text: String| Refusal::new(ResponseError::InvalidReplicationFactor, text);
+        let invalid = |text: String| Refusal::new(ResponseError::InvalidPartitions, text);
+        let factor = topic.replication_factor;
+        if factor < -1 || factor == 0 {
+            let text = "Replication factor must be larger than 0, or -1 to use the default value.";
+            return Err(replication(text.to_owned()));
+        }
+        let partitions = match topic.num_partitions {
+            -1 => self.brokers.num_partitions,
+            asked => u32::try_from(asked).unwrap_or(0),
+        };
+        if partitions == 0 {
+            let text = "Number of partitions was set to an invalid non-positive value.";
+            return Err(invalid(text.to_owned()));
+        }
+        if partitions > TOPIC_PARTITIONS_MAX {
+            return Err(invalid(format!(
+                "Number of partitions must not be over {TOPIC_PARTITIONS_MAX}."
+            )));
+        }
+        match factor {
+            -1 => Ok((partitions, self.brokers.default_replication_factor)),
+            1 | 3 => Ok((partitions, factor)),
+            asked => Err(replication(format!(
+                "Unable to replicate the partition {asked} time(s): the bucket is the replica; use -1, 1 or 3."
+            ))),
+        }
     }
 
     fn create(&mut self, name: &TopicName, new: &NewTopic, rand: &dyn Rand) -> TopicCreated {
@@ -183,40 +206,10 @@ impl Creating<'_> {
     }
 }
 
-fn partitions_of(topic: &CreatableTopic) -> Result<u32, Refusal> {
-    let invalid = |text: String| Refusal(ResponseError::InvalidPartitions, text);
-    match topic.num_partitions {
-        -1 => Ok(PARTITIONS_DEFAULT),
-        asked => match u32::try_from(asked) {
-            Err(_) | Ok(0) => Err(invalid(
-                "Number of partitions was set to an invalid non-positive value.".to_owned(),
-            )),
-            Ok(asked) if asked > TOPIC_PARTITIONS_MAX => Err(invalid(format!(
-                "Number of partitions must not be over {TOPIC_PARTITIONS_MAX}."
-            ))),
-            Ok(asked) => Ok(asked),
-        },
-    }
-}
-
-fn replication_of(topic: &CreatableTopic) -> Result<i16, Refusal> {
-    let text = match topic.replication_factor {
-        -1 => return Ok(REPLICATION_DEFAULT),
-        asked @ (1 | 3) => return Ok(asked),
-        ..=0 => {
-            "Replication factor must be larger than 0, or -1 to use the default value.".to_owned()
-        }
-        asked => format!(
-            "Unable to replicate the partition {asked} time(s): the bucket is the replica; use -1, 1 or 3."
-        ),
-    };
-    Err(Refusal(ResponseError::InvalidReplicationFactor, text))
-}
-
-/// Partitions and replicas of a manual assignment. Which brokers it names means nothing here.
+/// Partitions and replicas of a manual assignment.
 fn assigned(topic: &CreatableTopic) -> Result<(u32, i16), Refusal> {
-    let request = |text: &str| Refusal(ResponseError::InvalidRequest, text.to_owned());
-    let assignment = |text: String| Refusal(ResponseError::InvalidReplicaAssignment, text);
+    let request = |text: &str| Refusal::new(ResponseError::InvalidRequest, text);
+    let invalid = |text: String| Refusal::new(ResponseError::InvalidReplicaAssignment, text);
     if topic.replication_factor != -1 {
         return Err(request(
             "A manual partition assignment was specified, but replication factor was not set to -1.",
@@ -228,96 +221,66 @@ fn assigned(topic: &CreatableTopic) -> Result<(u32, i16), Refusal> {
         ));
     }
     let mut indexes = BTreeSet::new();
-    let replicas = topic
-        .assignments
-        .first()
-        .map_or(0, |first| first.broker_ids.len());
+    let mut replicas = None;
     for partition in &topic.assignments {
         if !indexes.insert(partition.partition_index) {
-            return Err(assignment(format!(
+            return Err(invalid(format!(
                 "Found multiple manual partition assignments for partition {}",
                 partition.partition_index
             )));
         }
-        let brokers: BTreeSet<_> = partition.broker_ids.iter().collect();
-        let text = if brokers.is_empty() {
-            "The manual partition assignment includes an empty replica list."
-        } else if brokers.len() != partition.broker_ids.len() {
-            "The manual partition assignment includes a broker more than once."
-        } else if brokers.iter().any(|broker| broker.0 < 0) {
-            "The manual partition assignment includes a negative broker id."
-        } else if partition.broker_ids.len() != replicas {
-            "The manual partition assignment includes partitions with differing replication factors."
-        } else {
-            continue;
-        };
-        return Err(assignment(text.to_owned()));
+        assignment::check(&partition.broker_ids, replicas)?;
+        replicas = Some(partition.broker_ids.len());
     }
     if !indexes.iter().copied().eq((0i32..).take(indexes.len())) {
         let text = "partitions should be a consecutive 0-based integer sequence";
-        return Err(assignment(text.to_owned()));
+        return Err(invalid(text.to_owned()));
     }
     let partitions = u32::try_from(indexes.len())
         .ok()
         .filter(|count| *count <= TOPIC_PARTITIONS_MAX);
     let Some(partitions) = partitions else {
         let text = format!("Number of partitions must not be over {TOPIC_PARTITIONS_MAX}.");
-        return Err(Refusal(ResponseError::InvalidPartitions, text));
+        return Err(Refusal::new(ResponseError::InvalidPartitions, text));
     };
-    let replicas = i16::try_from(replicas)
-        .map_err(|_| assignment("The replica lists are too long.".to_owned()))?;
+    let replicas = i16::try_from(replicas.unwrap_or(0))
+        .map_err(|_| invalid("The replica lists are too long.".to_owned()))?;
     Ok((partitions, replicas))
 }
 
-fn configs_of(topic: &CreatableTopic) -> Result<BTreeMap<String, String>, Refusal> {
-    let invalid = |text: String| Refusal(ResponseError::InvalidConfig, text);
+fn configs_of(topic: &CreatableTopic, broker_configs: &Configs) -> Result<Configs, Refusal> {
+    let invalid = |text: String| Refusal::new(ResponseError::InvalidConfig, text);
     let nulls = topic.configs.iter().filter(|entry| entry.value.is_none());
     let nulls: Vec<&str> = nulls.map(|entry| entry.name.as_str()).collect();
     if !nulls.is_empty() {
-        let names: String = nulls
-            .join(",")
-            .chars()
-            .take(CONFIG_VALUE_BYTES_MAX)
-            .collect();
+        let names = nulls.join(",");
         return Err(invalid(format!(
             "Null value not supported for topic configs: {names}"
         )));
     }
-    let mut configs = BTreeMap::new();
+    let mut configs = Configs::new();
     for entry in &topic.configs {
-        let Some(value) = &entry.value else {
-            continue;
-        };
-        if entry.name.len() > CONFIG_VALUE_BYTES_MAX || value.len() > CONFIG_VALUE_BYTES_MAX {
-            return Err(invalid(format!(
-                "A topic config is longer than {CONFIG_VALUE_BYTES_MAX} bytes."
-            )));
-        }
-        config::validate(entry.name.as_str(), value.as_str())
-            .map_err(|error| invalid(error.to_string()))?;
-        configs.insert(entry.name.as_str().to_owned(), value.as_str().to_owned());
+        let value = entry.value.as_ref().map_or("", StrBytes::as_str);
+        alteration::check_size(value)?;
+        configs.insert(entry.name.as_str().to_owned(), value.to_owned());
     }
-    config::validate_all(&configs).map_err(|error| invalid(error.to_string()))?;
+    config::validate_all(&configs, broker_configs).map_err(|error| invalid(error.to_string()))?;
     Ok(configs)
 }
 
 fn refused(name: &TopicName, refusal: Refusal) -> CreatableTopicResult {
-    let Refusal(error, text) = refusal;
     CreatableTopicResult::default()
         .with_name(name.clone())
-        .with_error_code(error.code())
-        .with_error_message(Some(StrBytes::from_string(text)))
+        .with_error_code(refusal.code())
+        .with_error_message(refusal.text())
         .with_num_partitions(-1)
         .with_replication_factor(-1)
         .with_configs(Some(Vec::new()))
 }
 
-fn succeeded(name: &TopicName, id: TopicId, new: &NewTopic) -> CreatableTopicResult {
+fn succeeded(state: &State, name: &TopicName, id: TopicId, new: &NewTopic) -> CreatableTopicResult {
     let configs = TOPIC_CONFIGS.iter().map(|spec| {
-        let (value, source) = match new.configs.get(spec.name) {
-            Some(value) => (StrBytes::from_string(value.clone()), SOURCE_TOPIC),
-            None => (StrBytes::from_static_str(spec.default), SOURCE_DEFAULT),
-        };
+        let (value, source) = effective(spec, &new.configs, state);
         CreatableTopicConfigs::default()
             .with_name(StrBytes::from_static_str(spec.name))
             .with_value(Some(value))
@@ -326,7 +289,31 @@ fn succeeded(name: &TopicName, id: TopicId, new: &NewTopic) -> CreatableTopicRes
     CreatableTopicResult::default()
         .with_name(name.clone())
         .with_topic_id(id.0)
+        .with_error_message(None)
         .with_num_partitions(i32::try_from(new.partitions).unwrap_or(i32::MAX))
         .with_replication_factor(new.replication)
         .with_configs(Some(configs.collect()))
+}
+
+/// A config's value, and where it is from.
+fn effective(spec: &TopicConfigSpec, overrides: &Configs, state: &State) -> (StrBytes, i8) {
+    if let Some(value) = overrides.get(spec.name) {
+        return (StrBytes::from_string(value.clone()), SOURCE_TOPIC);
+    }
+    let layers = [
+        (
+            state.broker_configs.dynamic(),
+            SOURCE_DYNAMIC_DEFAULT_BROKER,
+        ),
+        (state.broker_configs.server(), SOURCE_STATIC_BROKER),
+    ];
+    for (layer, source) in layers {
+        for synonym in spec.synonyms {
+            if let Some(value) = layer.get(synonym.name) {
+                let value = synonym.convert(value).into_owned();
+                return (StrBytes::from_string(value), source);
+            }
+        }
+    }
+    (StrBytes::from_static_str(spec.default), SOURCE_DEFAULT)
 }

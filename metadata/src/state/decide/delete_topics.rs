@@ -1,11 +1,13 @@
 //! DeleteTopics (version 6 in and out): topics by name or by id.
 //!
 //! Checks follow Kafka's `ControllerApis.deleteTopics`. The topic is gone at once; its objects that
-//! nothing else refers to are journaled as released, and their bytes go later.
+//! nothing else refers to are journaled as released, and their bytes go later. A topic with
+//! `aquifer.deletion.protection=true` is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aquifer_format::ids::{PartitionId, TopicId};
+use aquifer_metadata_api::config::{TopicConfig, topic::DELETION_PROTECTION};
 use kafka_protocol::{
     ResponseError,
     messages::{
@@ -20,18 +22,23 @@ use uuid::Uuid;
 use super::{
     Decided, Now,
     hold::{HoldDecisions, drop_partition, moment, released_by},
+    refusal::Refusal,
 };
 use crate::{
     event::Event,
     state::{entity::State, object::ObjectIndex},
 };
 
-/// Decides a DeleteTopics request. Answers come in the order of the request; names and ids that were
-/// given twice are answered once.
+/// The first version in which a client knows TOPIC_DELETION_DISABLED.
+const VERSION_WITH_DISABLED: i16 = 3;
+
+/// Decides a DeleteTopics request of a client that used `client_version`. Answers come in the order of the
+/// request; names and ids that were given twice are answered once.
 #[must_use]
 pub fn delete_topics(
     state: &State,
     now: &Now,
+    client_version: i16,
     request: &DeleteTopicsRequest,
 ) -> Decided<DeleteTopicsResponse> {
     let by_name = request
@@ -39,6 +46,9 @@ pub fn delete_topics(
         .iter()
         .map(|name| DeleteTopicState::default().with_name(Some(name.clone())));
     let wanted: Vec<DeleteTopicState> = request.topics.iter().cloned().chain(by_name).collect();
+    if !state.broker_config().delete_topic_enable {
+        return Decided::only(disabled(&wanted, client_version));
+    }
     let twice = given_twice(&wanted);
     let mut response = DeleteTopicsResponse::default();
     let mut answered = BTreeSet::new();
@@ -49,20 +59,20 @@ pub fn delete_topics(
             if !answered.insert(key) {
                 continue;
             }
-            let text = match topic.name {
+            Err(invalid(match topic.name {
                 Some(_) => "Duplicate topic name.",
                 None => "Duplicate topic id.",
-            };
-            Err((ResponseError::InvalidRequest, Some(text)))
+            }))
         } else {
             find(state, topic)
         };
         let outcome = outcome.and_then(|id| {
+            check_protection(state, id)?;
             if doomed.insert(id) {
                 Ok(id)
             } else {
                 let text = "The provided topic name maps to an ID that was already supplied.";
-                Err((ResponseError::InvalidRequest, Some(text)))
+                Err(invalid(text))
             }
         });
         response.responses.push(answer(state, topic, outcome));
@@ -71,7 +81,40 @@ pub fn delete_topics(
 }
 
 type Key = (Option<TopicName>, Uuid);
-type Refusal = (ResponseError, Option<&'static str>);
+
+fn invalid(text: &str) -> Refusal {
+    Refusal::new(ResponseError::InvalidRequest, text)
+}
+
+fn disabled(wanted: &[DeleteTopicState], client_version: i16) -> DeleteTopicsResponse {
+    let error = if client_version < VERSION_WITH_DISABLED {
+        ResponseError::InvalidRequest
+    } else {
+        ResponseError::TopicDeletionDisabled
+    };
+    let results = wanted.iter().map(|topic| {
+        DeletableTopicResult::default()
+            .with_name(topic.name.clone())
+            .with_topic_id(topic.topic_id)
+            .with_error_code(error.code())
+    });
+    DeleteTopicsResponse::default().with_responses(results.collect())
+}
+
+fn check_protection(state: &State, id: TopicId) -> Result<(), Refusal> {
+    let Some(topic) = state.topics.get(&id) else {
+        return Ok(());
+    };
+    let config = TopicConfig::resolve(&topic.configs, state.broker_configs.effective());
+    if !config.deletion_protection {
+        return Ok(());
+    }
+    let text = format!(
+        "Topic '{}' is protected from deletion; set {DELETION_PROTECTION}=false on it first.",
+        topic.name
+    );
+    Err(Refusal::new(ResponseError::PolicyViolation, text))
+}
 
 fn given_twice(wanted: &[DeleteTopicState]) -> BTreeSet<Key> {
     let mut seen = BTreeSet::new();
@@ -84,25 +127,19 @@ fn given_twice(wanted: &[DeleteTopicState]) -> BTreeSet<Key> {
 
 fn find(state: &State, topic: &DeleteTopicState) -> Result<TopicId, Refusal> {
     match (&topic.name, topic.topic_id.is_nil()) {
-        (None, true) => Err((
-            ResponseError::InvalidRequest,
-            Some("Neither topic name nor id were specified."),
-        )),
-        (Some(_), false) => Err((
-            ResponseError::InvalidRequest,
-            Some("You may not specify both topic name and topic id."),
-        )),
-        (Some(name), true) => state
-            .names
-            .get(name.as_str())
-            .ok_or((ResponseError::UnknownTopicOrPartition, None)),
+        (None, true) => Err(invalid("Neither topic name nor id were specified.")),
+        (Some(_), false) => Err(invalid("You may not specify both topic name and topic id.")),
+        (Some(name), true) => state.names.get(name.as_str()).ok_or_else(|| {
+            let text = "This server does not host this topic-partition.";
+            Refusal::new(ResponseError::UnknownTopicOrPartition, text)
+        }),
         (None, false) => {
             let id = TopicId(topic.topic_id);
             if state.topics.contains_key(&id) {
-                Ok(id)
-            } else {
-                Err((ResponseError::UnknownTopicId, None))
+                return Ok(id);
             }
+            let text = "This server does not host this topic ID.";
+            Err(Refusal::new(ResponseError::UnknownTopicId, text))
         }
     }
 }
@@ -121,11 +158,11 @@ fn answer(
                 .with_name(name)
                 .with_topic_id(id.0)
         }
-        Err((error, text)) => DeletableTopicResult::default()
+        Err(refusal) => DeletableTopicResult::default()
             .with_name(topic.name.clone())
             .with_topic_id(topic.topic_id)
-            .with_error_code(error.code())
-            .with_error_message(text.map(StrBytes::from_static_str)),
+            .with_error_code(refusal.code())
+            .with_error_message(refusal.text()),
     }
 }
 

@@ -14,8 +14,8 @@ use uuid::Uuid;
 use super::{PageError, PageRef, proto, unframe};
 use crate::{
     event::{
-        agent_from, batch_from, decision_code, level_from, object_from, object_id_from, ref_from,
-        rejection_of, topic_from,
+        agent_from, batch_from, configs_from, decision_code, level_from, object_from,
+        object_id_from, ref_from, rejection_of, topic_from,
     },
     journal::Page,
     state::{
@@ -52,8 +52,8 @@ const UNEVEN: &str = "its columns differ in length";
 
 impl State {
     /// The state that these pages hold, to be completed by replaying the journal from the row after the
-    /// one up to which they are complete. Pages of topics that are not among them (created later, or
-    /// deleted) are left out; the replay brings the former, and the latter count as dirty, to be
+    /// one up to which they are complete. Pages of topics and partitions that are not among them (created
+    /// later, or deleted) are left out; the replay brings the former, and the latter count as dirty, to be
     /// removed.
     pub fn from_pages<'a>(
         budgets: Budgets,
@@ -69,17 +69,23 @@ impl State {
         named.sort_by_key(|(name, _)| *name);
         let mut state = Self::new(budgets);
         for (name, page) in named {
-            let message = unframe(page)?;
-            let loaded = state.load_page(name, message);
-            loaded.map_err(|fault| PageError::Damaged {
-                key: page.key.clone(),
-                reason: match fault {
-                    Fault::Message(error) => error.to_string(),
-                    Fault::Content(reason) => reason.to_owned(),
-                },
-            })?;
+            state.load(name, page)?;
         }
+        state.resolve_topics();
         Ok(state)
+    }
+
+    /// Takes in what the page holds; that of which it is a part came before.
+    pub(super) fn load(&mut self, name: PageRef, page: &Page) -> Result<(), PageError> {
+        let message = unframe(page)?;
+        let loaded = self.load_page(name, message);
+        loaded.map_err(|fault| PageError::Damaged {
+            key: page.key.clone(),
+            reason: match fault {
+                Fault::Message(error) => error.to_string(),
+                Fault::Content(reason) => reason.to_owned(),
+            },
+        })
     }
 
     fn load_page(&mut self, name: PageRef, message: &[u8]) -> Result<(), Fault> {
@@ -92,8 +98,7 @@ impl State {
                 if topic_from(&page.topic)? != id {
                     return Err(Fault::Content("its topic is another one than its key says"));
                 }
-                let configs = page.configs.into_iter();
-                let configs = configs.map(|config| (config.name, config.value)).collect();
+                let configs = configs_from(page.configs);
                 let topic = Topic::new(
                     Position::from_bits(page.position),
                     page.name,
@@ -112,6 +117,12 @@ impl State {
                 let page = proto::ReleasedPage::decode(message)?;
                 let bucket = released_from(&page)?;
                 self.released.0.insert((incarnation, epoch), bucket);
+                Ok(())
+            }
+            PageRef::BrokerConfigs => {
+                let page = proto::BrokerConfigsPage::decode(message)?;
+                let at = Position::from_bits(page.position);
+                self.broker_configs.set(at, configs_from(page.configs));
                 Ok(())
             }
         }
@@ -240,12 +251,10 @@ impl State {
         if lengths.iter().any(|length| *length != count) {
             return Err(Fault::Content(UNEVEN));
         }
-        let Some(topic) = self.topics.get_mut(&id.topic) else {
+        let topic = self.topics.get_mut(&id.topic);
+        let Some(partition) = topic.and_then(|topic| topic.partition_mut(id.partition)) else {
             self.dirty.gone(PageRef::Extents(id, first));
             return Ok(());
-        };
-        let Some(partition) = topic.partition_mut(id.partition) else {
-            return Err(Fault::Content("its topic has no such partition"));
         };
         let mut table = Vec::new();
         for object in page.objects {
@@ -280,7 +289,9 @@ impl State {
             usage: &mut self.usage,
             dirty: &mut self.dirty,
         };
-        let loaded = partition.extents.load_chunk(first, &extents, &mut context);
+        let loaded = partition
+            .extents
+            .load_chunk(first, page.dropped, &extents, &mut context);
         for object in table {
             self.objects.settle(object, &mut self.usage);
         }

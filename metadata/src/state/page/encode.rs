@@ -8,7 +8,9 @@ use bytes::Bytes;
 
 use super::{PageRef, frame, proto};
 use crate::{
-    event::{agent_to, batch_to, decision_code, level_to, object_id_to, object_to, ref_to},
+    event::{
+        agent_to, batch_to, configs_to, decision_code, level_to, object_id_to, object_to, ref_to,
+    },
     state::{
         entity::{Position, Slot, State},
         extents::Chunk,
@@ -54,6 +56,14 @@ impl State {
                 page.incarnation = incarnation.0;
                 page.upload_epoch = epoch.0;
                 Some((bucket.at, frame(&page)))
+            }
+            PageRef::BrokerConfigs => {
+                let configs = &self.broker_configs;
+                let page = proto::BrokerConfigsPage {
+                    position: configs.at.to_bits(),
+                    configs: configs_to(configs.dynamic()),
+                };
+                (configs.at != Position::default()).then(|| (configs.at, frame(&page)))
             }
         }
     }
@@ -145,14 +155,7 @@ fn topic_page(id: TopicId, topic: &Topic) -> proto::TopicPage {
         name: topic.name.clone(),
         partitions: topic.partition_count(),
         leader_epoch: topic.leader_epoch.0,
-        configs: topic
-            .configs
-            .iter()
-            .map(|(name, value)| proto::TopicConfig {
-                name: name.clone(),
-                value: value.clone(),
-            })
-            .collect(),
+        configs: configs_to(&topic.configs),
     }
 }
 
@@ -214,6 +217,7 @@ fn hold_to(hold: &Hold, objects: &Objects) -> Option<proto::Hold> {
 fn extents_page(chunk: &Chunk, objects: &Objects) -> Option<proto::ExtentsPage> {
     let mut page = proto::ExtentsPage {
         position: chunk.at.to_bits(),
+        dropped: chunk.dropped,
         ..proto::ExtentsPage::default()
     };
     let mut table: BTreeMap<ObjectIndex, u32> = BTreeMap::new();

@@ -18,13 +18,14 @@ impl PageRef {
             Self::Head(_) => PageKind::Head,
             Self::Extents(..) => PageKind::Extents,
             Self::Released(..) => PageKind::Released,
+            Self::BrokerConfigs => PageKind::BrokerConfigs,
         }
     }
 
     pub(in crate::state) fn key(self) -> PageKey {
         let mut bytes = vec![self.kind() as u8];
         match self {
-            Self::Counters | Self::Slots => {}
+            Self::Counters | Self::Slots | Self::BrokerConfigs => {}
             Self::Session(id) => bytes.extend(id.0.to_be_bytes()),
             Self::Topic(id) => bytes.extend(id.0.as_bytes()),
             Self::Head(id) => partition_to(id, &mut bytes),
@@ -59,6 +60,7 @@ impl PageRef {
                 Incarnation(u32::from_be_bytes(take(rest)?)),
                 UploadEpoch(u32::from_be_bytes(take(rest)?)),
             ),
+            8 => Self::BrokerConfigs,
             _ => return None,
         };
         rest.is_empty().then_some(page)

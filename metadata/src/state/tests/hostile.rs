@@ -66,6 +66,33 @@ fn read_all(state: &State) {
     let _ = (state.agents(), state.pressure(), state.fingerprint());
 }
 
+/// What administrators ask of a topic.
+fn administer(state: &State, name: &str) {
+    use kafka_protocol::messages::{
+        DescribeLogDirsRequest, DescribeProducersRequest, describe_producers_request::TopicRequest,
+    };
+
+    use crate::state::{
+        decide,
+        tests::world::{add_partitions_request, alter_request, delete_records_request, topic_name},
+    };
+    for offset in [-1, 0, 3, i64::MAX] {
+        let _ = decide::delete_records(state, &delete_records_request(name, 0, offset));
+    }
+    let _ = decide::create_partitions(state, &add_partitions_request(name, 9));
+    let configs = [
+        ("retention.ms", 0, Some("1")),
+        ("cleanup.policy", 2, Some("compact")),
+    ];
+    let _ = decide::incremental_alter_configs(state, &alter_request(2, name, &configs));
+    let topic = TopicRequest::default()
+        .with_name(topic_name(name))
+        .with_partition_indexes(vec![0, 1, -1]);
+    let request = DescribeProducersRequest::default().with_topics(vec![topic]);
+    let _ = decide::describe_producers(state, &request);
+    let _ = decide::describe_log_dirs(state, &DescribeLogDirsRequest::default().with_topics(None));
+}
+
 #[test]
 fn regression_a_batch_that_is_held_twice_stays_where_it_was_first() {
     let mut log = Log::used();
@@ -159,7 +186,11 @@ proptest! {
         let names: Vec<_> = state.topics().map(|topic| topic.name().to_owned()).collect();
         for name in names {
             let request = crate::state::tests::world::delete_request(&name);
-            let _ = decide::delete_topics(&state, &NOW, &request);
+            let _ = decide::delete_topics(&state, &NOW, 6, &request);
+            administer(&state, &name);
+        }
+        for limit in [0, 3, 50, usize::MAX] {
+            let _ = decide::retention(&state, &NOW, None, limit);
         }
     }
 }

@@ -3,12 +3,14 @@
 use aquifer_format::ids::{JournalSeq, Offset, PartitionId, PartitionIndex};
 use bytes::Bytes;
 use proptest::prelude::*;
+use prost::Message;
 
 use crate::{
-    event::golden,
+    event::{golden, proto},
     journal::{Page, PageKey},
     state::{
         Budgets, PageError, State, decide,
+        page::view::PageView,
         tests::world::{Log, World, batch, plain, register_request},
     },
 };
@@ -29,6 +31,8 @@ fn example() -> Log {
         .world
         .next_commit(log.session, log.slot, &[(id, vec![plain(1)])]);
     log.world.commit(log.session, &commit);
+    let config = ("log.retention.ms", 0, Some("86400000"));
+    log.world.alter_brokers(&[config]);
     log
 }
 
@@ -59,9 +63,17 @@ fn golden_pages_of_version_1() {
     let state = example().world.state;
     let pages = state.all_pages();
     let names = [
-        "", "counters", "slots", "session", "topic", "head", "extents", "released",
+        "",
+        "counters",
+        "slots",
+        "session",
+        "topic",
+        "head",
+        "extents",
+        "released",
+        "broker_configs",
     ];
-    let mut seen = [0; 8];
+    let mut seen = [0; 9];
     for page in &pages {
         let kind = usize::from(page.key.0[0]);
         golden::check(
@@ -74,6 +86,78 @@ fn golden_pages_of_version_1() {
         seen[1..].iter().all(|count| *count > 0),
         "every kind of page: {seen:?}"
     );
+}
+
+#[test]
+fn golden_page_of_a_chunk_that_lost_its_first_extents() {
+    let mut log = Log::empty();
+    for _ in 0..3 {
+        log.send(plain(10));
+    }
+    // 10..20 ends above it and stays
+    assert_eq!(log.world.delete_records("log", 0, 15), (0, 15));
+    let pages = log.world.state.all_pages();
+    let chunk = pages.iter().find(|page| page.key.0[0] == 6).unwrap();
+    golden::check("page-v1-extents-dropped.bin", &chunk.bytes);
+    let loaded = State::from_pages(Budgets::default(), &pages).unwrap();
+    assert!(loaded == log.world.state);
+    let offsets: Vec<_> = loaded
+        .extents(log.partition, Offset(0))
+        .map(|extent| extent.base_offset.0)
+        .collect();
+    assert_eq!(offsets, [10, 20]);
+}
+
+#[test]
+fn a_chunk_that_lost_extents_takes_no_more_than_it_had_room_for() {
+    let mut log = Log::empty();
+    for _ in 0..512 {
+        log.send(plain(1));
+    }
+    log.world.delete_records("log", 0, 500);
+    log.send(plain(1));
+    let chunks = |state: &State| {
+        let pages = state.all_pages().into_iter();
+        let keys = pages.map(|page| page.key).filter(|key| key.0[0] == 6);
+        keys.collect::<Vec<_>>()
+    };
+    let two = chunks(&log.world.state);
+    assert_eq!(two.len(), 2, "it counts what it lost");
+    log.world.state.take_dirty();
+    log.world.delete_records("log", 0, 512);
+    let dirty = log.world.state.take_dirty();
+    let emptied: Vec<_> = dirty
+        .iter()
+        .filter(|key| log.world.state.is_emptied_chunk(key))
+        .collect();
+    assert_eq!(emptied, [&two[0]]);
+    assert_eq!(chunks(&log.world.state), two[1..]);
+    assert!(!log.world.state.is_emptied_chunk(&two[1]));
+}
+
+#[test]
+fn a_chunk_page_with_more_than_there_can_have_been_is_refused() {
+    let mut log = Log::empty();
+    for _ in 0..12 {
+        log.send(plain(1));
+    }
+    log.world.delete_records("log", 0, 2);
+    let mut pages = log.world.state.all_pages();
+    let chunk = pages.iter_mut().find(|page| page.key.0[0] == 6).unwrap();
+    let mut message = proto::ExtentsPage::decode(&chunk.bytes[5..]).unwrap();
+    assert_eq!(message.dropped, 2);
+    message.dropped = 503;
+    chunk.bytes = framed(&message.encode_to_vec());
+    let error = State::from_pages(Budgets::default(), &pages).unwrap_err();
+    assert!(matches!(error, PageError::Damaged { .. }), "{error}");
+}
+
+fn framed(message: &[u8]) -> Bytes {
+    let checksum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, message);
+    let mut bytes = vec![1];
+    bytes.extend(u32::try_from(checksum).unwrap().to_le_bytes());
+    bytes.extend(message);
+    Bytes::from(bytes)
 }
 
 #[test]
@@ -216,12 +300,44 @@ proptest! {
         let old = pages[page].bytes.slice(5..);
         let mut message = old[..cut.index(old.len() + 1)].to_vec();
         message.extend(&content);
-        let checksum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &message);
-        let checksum = u32::try_from(checksum).unwrap();
-        let mut bytes = vec![1];
-        bytes.extend(checksum.to_le_bytes());
-        bytes.extend(&message);
-        pages[page].bytes = Bytes::from(bytes);
+        pages[page].bytes = framed(&message);
         let _ = State::from_pages(Budgets::default(), &pages);
     }
+}
+
+#[test]
+fn every_page_can_be_looked_at_by_itself() {
+    let state = example().world.state;
+    let mut extents = 0;
+    let mut partitions = 0;
+    for page in &state.all_pages() {
+        match PageView::read(page).unwrap() {
+            PageView::Counters { cluster, .. } => assert_eq!(cluster, state.cluster()),
+            PageView::Topic(view) => assert_eq!(state.topic(view.id).unwrap().view(), view),
+            PageView::Head(head) => {
+                let marks = state.watermarks(head.partition).unwrap();
+                assert_eq!(head.high_watermark, marks.high_watermark);
+                partitions += 1;
+            }
+            PageView::Extents {
+                partition,
+                extents: there,
+                ..
+            } => {
+                let expected: Vec<_> = state.extents(partition, Offset(0)).collect();
+                assert_eq!(there, expected);
+                extents += there.len();
+            }
+            PageView::Session { session, slot, .. } => {
+                assert_eq!(state.session(session), Some(slot));
+            }
+            PageView::Slots { slots, .. } => assert!(!slots.is_empty()),
+            PageView::Released { objects, .. } => assert!(!objects.is_empty()),
+            PageView::BrokerConfigs(configs) => assert_eq!(configs, *state.broker_configs()),
+        }
+        let mut damaged = page.clone();
+        damaged.bytes = Bytes::from([&page.bytes[..], &[0]].concat());
+        assert!(PageView::read(&damaged).is_err(), "{page:?}");
+    }
+    assert!(extents > 0 && partitions > 0);
 }

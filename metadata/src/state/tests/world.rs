@@ -15,9 +15,12 @@ use aquifer_store::Rand;
 use bytes::Bytes;
 use kafka_protocol::{
     messages::{
-        TopicName,
+        CreatePartitionsRequest, DeleteRecordsRequest, IncrementalAlterConfigsRequest, TopicName,
+        create_partitions_request::CreatePartitionsTopic,
         create_topics_request::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest},
+        delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic},
         delete_topics_request::{DeleteTopicState, DeleteTopicsRequest},
+        incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig},
     },
     protocol::StrBytes,
 };
@@ -92,6 +95,11 @@ impl World {
         self.open.extend(events);
     }
 
+    /// Whether no row is open.
+    pub(crate) fn is_between_rows(&self) -> bool {
+        self.open.is_empty()
+    }
+
     pub(crate) fn end_row(&mut self) {
         if !self.open.is_empty() {
             let bytes = encode_row(&self.open);
@@ -130,10 +138,40 @@ impl World {
     }
 
     pub(crate) fn delete(&mut self, name: &str) -> Vec<HoldOutcome> {
-        let decided = decide::delete_topics(&self.state, &self.now, &delete_request(name));
+        let decided = decide::delete_topics(&self.state, &self.now, 6, &delete_request(name));
         let (reply, holds) = self.decided(decided);
         assert_eq!(reply.responses[0].error_code, 0, "{reply:?}");
         holds
+    }
+
+    /// Alters configs of a topic, one by one.
+    pub(crate) fn alter(&mut self, topic: &str, configs: Alterations<'_>) {
+        self.alter_one(alter_request(2, topic, configs));
+    }
+
+    /// Alters the configs of all brokers, one by one.
+    pub(crate) fn alter_brokers(&mut self, configs: Alterations<'_>) {
+        self.alter_one(alter_request(4, "", configs));
+    }
+
+    fn alter_one(&mut self, request: IncrementalAlterConfigsRequest) {
+        let decided = decide::incremental_alter_configs(&self.state, &request);
+        let (reply, _) = self.decided(decided);
+        assert_eq!(reply.responses[0].error_code, 0, "{reply:?}");
+    }
+
+    /// Deletes records below `offset`; the code and the log start that are answered.
+    pub(crate) fn delete_records(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+    ) -> (i16, i64) {
+        let request = delete_records_request(topic, partition, offset);
+        let decided = decide::delete_records(&self.state, &request);
+        let (reply, _) = self.decided(decided);
+        let partition = &reply.topics[0].partitions[0];
+        (partition.error_code, partition.low_watermark)
     }
 
     pub(crate) fn register(&mut self) -> Registration {
@@ -371,6 +409,50 @@ pub(crate) fn create_request(
 pub(crate) fn delete_request(name: &str) -> DeleteTopicsRequest {
     let topic = DeleteTopicState::default().with_name(Some(topic_name(name)));
     DeleteTopicsRequest::default().with_topics(vec![topic])
+}
+
+pub(crate) fn add_partitions_request(name: &str, count: i32) -> CreatePartitionsRequest {
+    let topic = CreatePartitionsTopic::default()
+        .with_name(topic_name(name))
+        .with_count(count)
+        .with_assignments(None);
+    CreatePartitionsRequest::default().with_topics(vec![topic])
+}
+
+/// Name, operation and value of configs.
+pub(crate) type Alterations<'a> = &'a [(&'a str, i8, Option<&'a str>)];
+
+pub(crate) fn alter_request(
+    kind: i8,
+    name: &str,
+    configs: Alterations<'_>,
+) -> IncrementalAlterConfigsRequest {
+    let text = |text: &str| StrBytes::from_string(text.to_owned());
+    let configs = configs.iter().map(|(name, operation, value)| {
+        AlterableConfig::default()
+            .with_name(text(name))
+            .with_config_operation(*operation)
+            .with_value(value.map(text))
+    });
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(kind)
+        .with_resource_name(text(name))
+        .with_configs(configs.collect());
+    IncrementalAlterConfigsRequest::default().with_resources(vec![resource])
+}
+
+pub(crate) fn delete_records_request(
+    name: &str,
+    partition: i32,
+    offset: i64,
+) -> DeleteRecordsRequest {
+    let partition = DeleteRecordsPartition::default()
+        .with_partition_index(partition)
+        .with_offset(offset);
+    let topic = DeleteRecordsTopic::default()
+        .with_name(topic_name(name))
+        .with_partitions(vec![partition]);
+    DeleteRecordsRequest::default().with_topics(vec![topic])
 }
 
 pub(crate) fn topic_name(name: &str) -> TopicName {

@@ -347,7 +347,7 @@ fn deletions_are_checked_as_in_kafka() {
         by(None, id.0),
     ];
     let request = DeleteTopicsRequest::default().with_topics(topics);
-    let decided = decide::delete_topics(&world.state, &world.now, &request);
+    let decided = decide::delete_topics(&world.state, &world.now, 6, &request);
     let (reply, _) = world.decided(decided);
     let codes: Vec<_> = reply
         .responses
@@ -358,7 +358,7 @@ fn deletions_are_checked_as_in_kafka() {
     assert!(world.state.topic_by_name("a").is_none());
     assert!(world.state.topic_by_name("b").is_some());
     let (code, _) = {
-        let decided = decide::delete_topics(&world.state, &world.now, &delete_request("a"));
+        let decided = decide::delete_topics(&world.state, &world.now, 6, &delete_request("a"));
         let (reply, _) = world.decided(decided);
         (reply.responses[0].error_code, ())
     };

@@ -1,0 +1,469 @@
+//! Plays requests on a state, with a page writer at work beside it, and recovers from what is durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aquifer_format::ids::{
+    CommitNumber, JournalSeq, PartitionId, PartitionIndex, ProducerId, SessionId, TopicId,
+    WriterSlot,
+};
+use aquifer_metadata_api::commit::{BatchOutcome, BatchRef, BatchSummary, Commit};
+use kafka_protocol::messages::InitProducerIdRequest;
+
+use super::world::{
+    World, add_partitions_request, alter_request, create_request, delete_records_request,
+    delete_request, of_producer, plain, register_request,
+};
+use crate::{
+    event::decode_row,
+    journal::{Page, PageKey},
+    state::{Budgets, State, decide},
+};
+
+#[derive(Clone, Debug)]
+pub(super) enum Op {
+    Create {
+        topic: usize,
+        partitions: i32,
+        log_append_time: bool,
+    },
+    Delete {
+        topic: usize,
+    },
+    Register {
+        host: u16,
+        previous: Option<u32>,
+    },
+    EndSession {
+        session: usize,
+    },
+    Commit {
+        session: usize,
+        batches: Vec<Send>,
+        acknowledge: bool,
+    },
+    CommitAgain {
+        back: usize,
+    },
+    Release {
+        held: usize,
+    },
+    Advance {
+        epochs: u32,
+    },
+    InitProducerId,
+    AcceptLoss {
+        gap: i64,
+    },
+    AddPartitions {
+        topic: usize,
+        partitions: i32,
+    },
+    AlterTopic {
+        topic: usize,
+        config: (&'static str, &'static str),
+    },
+    AlterBrokers {
+        config: (&'static str, &'static str),
+    },
+    /// Deletes records up to so many before the end.
+    DeleteRecords {
+        topic: usize,
+        partition: i32,
+        keep: i64,
+    },
+    Retain {
+        limit: usize,
+    },
+    /// Commits of one record each, some to a row.
+    Burst {
+        topic: usize,
+        partition: i32,
+        commits: u32,
+    },
+    EndRow,
+    TakeDirty,
+    EncodePages {
+        count: usize,
+    },
+    WritePages {
+        only_some: bool,
+    },
+}
+
+/// A batch: where, whose, and how its sequence lies to the next one.
+#[derive(Clone, Debug)]
+pub(super) struct Send {
+    pub(super) topic: usize,
+    pub(super) partition: i32,
+    pub(super) producer: i64,
+    pub(super) ahead: i32,
+    pub(super) raise_epoch: bool,
+    pub(super) records: u32,
+}
+
+pub(super) const NAMES: [&str; 3] = ["a", "b.c", "b_d"];
+
+/// The journal's pages and a writer that fills them.
+#[derive(Debug, Default)]
+struct Writer {
+    stored: BTreeMap<PageKey, Page>,
+    through: u64,
+    /// The round in progress: complete up to this row.
+    round: Option<u64>,
+    to_encode: Vec<PageKey>,
+    /// Of chunks that were empty when the round began.
+    emptied: Vec<PageKey>,
+    encoded: Vec<(PageKey, Option<Page>)>,
+}
+
+pub(super) struct Player {
+    pub(super) world: World,
+    writer: Writer,
+    sessions: Vec<(SessionId, WriterSlot)>,
+    next: BTreeMap<(PartitionId, ProducerId), (i16, i32)>,
+    sent: Vec<(SessionId, Commit)>,
+}
+
+impl Player {
+    pub(super) fn new() -> Self {
+        Self {
+            world: World::new(),
+            writer: Writer::default(),
+            sessions: Vec::new(),
+            next: BTreeMap::new(),
+            sent: Vec::new(),
+        }
+    }
+
+    pub(super) fn play(&mut self, op: &Op) {
+        self.world.now.unix_millis += 7;
+        match op {
+            Op::Create {
+                topic,
+                partitions,
+                log_append_time,
+            } => {
+                let kind = if *log_append_time {
+                    "LogAppendTime"
+                } else {
+                    "CreateTime"
+                };
+                let configs = [("message.timestamp.type", kind)];
+                let request = create_request(NAMES[*topic], *partitions, &configs);
+                let decided = decide::create_topics(&self.world.state, &self.world.rand, &request);
+                self.world.collect(decided.events);
+            }
+            Op::Delete { topic } => {
+                let request = delete_request(NAMES[*topic]);
+                let decided =
+                    decide::delete_topics(&self.world.state, &self.world.now, 6, &request);
+                self.world.collect(decided.events);
+            }
+            Op::Register { host, previous } => {
+                let mut request = register_request(*host);
+                request.previous_slot = previous.map(WriterSlot);
+                let decided = decide::register(&self.world.state, &request).unwrap();
+                self.world.collect(decided.events);
+                self.sessions
+                    .push((decided.reply.session, decided.reply.slot));
+            }
+            Op::EndSession { session } => {
+                if let Some((id, _)) = pick(&self.sessions, *session) {
+                    let decided = decide::end_session(&self.world.state, &self.world.now, id);
+                    self.world.collect(decided.events);
+                }
+            }
+            Op::Commit {
+                session,
+                batches,
+                acknowledge,
+            } => {
+                if let Some((id, slot)) = pick(&self.sessions, *session) {
+                    self.commit(id, slot, batches, *acknowledge);
+                }
+            }
+            Op::CommitAgain { back } => self.commit_again(*back),
+            Op::Release { held } => {
+                let all: Vec<_> = self.world.state.held().collect();
+                if let Some(held) = pick(&all, *held) {
+                    let batches = [(held.session, held.batch)];
+                    let decided =
+                        decide::release_holds(&self.world.state, &self.world.now, &batches);
+                    assert!(!decided.holds.is_empty());
+                    self.world.collect(decided.events);
+                    assert!(!self.world.state.is_held(held.session, held.batch));
+                }
+            }
+            Op::Advance { epochs } => {
+                for _ in 0..*epochs {
+                    let event = decide::advance_upload_epoch(&self.world.state);
+                    self.world.collect(vec![event]);
+                }
+                let events = decide::expire_producers(&self.world.state);
+                self.world.collect(events);
+            }
+            Op::InitProducerId => {
+                let decided = decide::init_producer_id(
+                    &self.world.state,
+                    &InitProducerIdRequest::default().with_transactional_id(None),
+                );
+                self.world.collect(decided.events);
+            }
+            Op::AcceptLoss { gap } => {
+                let loss = decide::Loss {
+                    incarnation: aquifer_format::ids::Incarnation(0),
+                    upload_epoch: aquifer_format::ids::UploadEpoch(0),
+                    high_watermarks: BTreeMap::new(),
+                    gap: *gap,
+                };
+                let seq = JournalSeq(self.world.rows.len() as u64 + 1);
+                let now = self.world.now;
+                let state = &mut self.world.state;
+                let events = decide::accept_loss(state, seq, &now, &loss);
+                self.world.note(events);
+            }
+            Op::AddPartitions { topic, partitions } => {
+                let request = add_partitions_request(NAMES[*topic], *partitions);
+                let decided = decide::create_partitions(&self.world.state, &request);
+                self.world.collect(decided.events);
+            }
+            Op::AlterTopic { topic, config } => self.alter(2, NAMES[*topic], *config),
+            Op::AlterBrokers { config } => self.alter(4, "", *config),
+            Op::DeleteRecords {
+                topic,
+                partition,
+                keep,
+            } => {
+                let end = self.end_of(*topic, *partition).unwrap_or(0);
+                let offset = end.saturating_sub(*keep).max(0);
+                let request = delete_records_request(NAMES[*topic], *partition, offset);
+                let decided = decide::delete_records(&self.world.state, &request);
+                self.world.collect(decided.events);
+            }
+            Op::Retain { limit } => {
+                let mut from = None;
+                loop {
+                    let now = self.world.now;
+                    let decided = decide::retention(&self.world.state, &now, from, *limit);
+                    self.world.collect(decided.events);
+                    from = decided.reply.next;
+                    if from.is_none() {
+                        break;
+                    }
+                }
+            }
+            Op::Burst {
+                topic,
+                partition,
+                commits,
+            } => self.burst(*topic, *partition, *commits),
+            Op::EndRow => self.world.end_row(),
+            Op::TakeDirty => {
+                if self.writer.round.is_none() {
+                    self.begin_round();
+                }
+            }
+            Op::EncodePages { count } => self.encode(*count),
+            Op::WritePages { only_some } => self.write(*only_some),
+        }
+    }
+
+    fn alter(&mut self, kind: i8, name: &str, (config, value): (&str, &str)) {
+        let request = alter_request(kind, name, &[(config, 0, Some(value))]);
+        let decided = decide::incremental_alter_configs(&self.world.state, &request);
+        self.world.collect(decided.events);
+    }
+
+    fn partition(&self, topic: usize, partition: i32) -> Option<PartitionId> {
+        let topic = self.world.state.topic_by_name(NAMES[topic])?;
+        let partition = PartitionId::new(topic.id(), PartitionIndex(partition));
+        self.world
+            .state
+            .watermarks(partition)
+            .is_some()
+            .then_some(partition)
+    }
+
+    fn end_of(&self, topic: usize, partition: i32) -> Option<i64> {
+        let partition = self.partition(topic, partition)?;
+        let watermarks = self.world.state.watermarks(partition)?;
+        Some(watermarks.high_watermark.0)
+    }
+
+    fn burst(&mut self, topic: usize, partition: i32, commits: u32) {
+        let sessions = self.sessions.iter();
+        let mut live = sessions.filter(|(id, _)| self.world.state.session(*id).is_some());
+        let (Some(partition), Some((id, slot))) =
+            (self.partition(topic, partition), live.next().copied())
+        else {
+            return;
+        };
+        for number in 0..commits {
+            let mut commit = self
+                .world
+                .next_commit(id, slot, &[(partition, vec![plain(1)])]);
+            commit.answered_through = CommitNumber(commit.number.0.saturating_sub(1));
+            let decided = self.world.decide(id, &commit).unwrap();
+            self.world.sent(id, commit.number);
+            self.world.collect(decided.events);
+            if number % 61 == 60 {
+                self.world.end_row();
+            }
+        }
+    }
+
+    fn begin_round(&mut self) {
+        self.writer.round = Some(self.world.rows.len() as u64);
+        let state = &mut self.world.state;
+        let dirty = state.take_dirty().into_iter();
+        let (emptied, keys): (Vec<_>, Vec<_>) = dirty.partition(|key| state.is_emptied_chunk(key));
+        self.writer.to_encode = keys;
+        if self.world.is_between_rows() {
+            self.writer.emptied = emptied;
+        } else {
+            // perhaps by the row that is open, which this round does not cover
+            self.world.state.mark_dirty(&emptied);
+        }
+    }
+
+    fn commit(&mut self, id: SessionId, slot: WriterSlot, batches: &[Send], acknowledge: bool) {
+        let mut runs: BTreeMap<PartitionId, Vec<BatchSummary>> = BTreeMap::new();
+        for send in batches {
+            let topic = self.world.state.topic_by_name(NAMES[send.topic]);
+            let topic = topic.map_or(TopicId(uuid::Uuid::nil()), |topic| topic.id());
+            let partition = PartitionId::new(topic, PartitionIndex(send.partition));
+            let producer = ProducerId(send.producer);
+            let next = self.next.entry((partition, producer)).or_insert((0, 0));
+            if send.raise_epoch {
+                *next = (next.0 + 1, 0);
+            }
+            let sequence = next.1.saturating_add(send.ahead).max(0);
+            if send.ahead == 0 {
+                next.1 = next.1.saturating_add(i32::try_from(send.records).unwrap());
+            }
+            let batch = of_producer(send.producer, next.0, sequence, send.records);
+            runs.entry(partition).or_default().push(batch);
+        }
+        let runs: Vec<_> = runs.into_iter().collect();
+        let mut commit = self.world.next_commit(id, slot, &runs);
+        if acknowledge {
+            commit.answered_through = CommitNumber(commit.number.0.saturating_sub(2));
+        }
+        let Ok(decided) = self.world.decide(id, &commit) else {
+            assert_eq!(
+                self.world.state.session(id),
+                None,
+                "only ended sessions are refused"
+            );
+            return;
+        };
+        self.world.sent(id, commit.number);
+        let names: BTreeSet<BatchRef> = decided.reply.iter().map(|(name, _)| *name).collect();
+        assert_eq!(
+            names.len(),
+            commit
+                .runs
+                .iter()
+                .map(|run| run.batches.len())
+                .sum::<usize>()
+        );
+        self.world.collect(decided.events);
+        for (name, outcome) in decided.reply {
+            assert_eq!(
+                self.world.state.is_held(id, name),
+                outcome == BatchOutcome::Held
+            );
+        }
+        self.sent.push((id, commit));
+    }
+
+    fn commit_again(&mut self, back: usize) {
+        let Some((id, commit)) = self.sent.iter().rev().nth(back) else {
+            return;
+        };
+        if let Ok(decided) = self.world.decide(*id, commit) {
+            assert_eq!(decided.events, []);
+        }
+    }
+
+    fn encode(&mut self, count: usize) {
+        let from = self.writer.to_encode.len().saturating_sub(count);
+        for key in self.writer.to_encode.split_off(from) {
+            let page = self.world.state.encode_page(&key);
+            if page.is_none() && self.world.state.is_emptied_chunk(&key) {
+                self.world.state.mark_dirty(&[key]);
+                continue;
+            }
+            self.writer.encoded.push((key, page));
+        }
+    }
+
+    /// Writes what was encoded if that is durable. `only_some`: a part of the round ahead of the rest.
+    fn write(&mut self, only_some: bool) {
+        let durable = self.world.rows.len() as u64;
+        let Some(round) = self.writer.round else {
+            return;
+        };
+        if round > durable {
+            return;
+        }
+        if !only_some {
+            self.encode(usize::MAX);
+        }
+        let all_durable = self
+            .writer
+            .encoded
+            .iter()
+            .all(|(_, page)| page.as_ref().is_none_or(|page| page.seq.0 <= durable))
+            // What is gone must be durably gone.
+            && self.world.state.seq().0 <= durable;
+        if !all_durable {
+            return;
+        }
+        for (key, page) in self.writer.encoded.drain(..) {
+            match page {
+                Some(page) => self.writer.stored.insert(key, page),
+                None => self.writer.stored.remove(&key),
+            };
+        }
+        if self.writer.to_encode.is_empty() {
+            for key in std::mem::take(&mut self.writer.emptied) {
+                self.writer.stored.remove(&key);
+            }
+            self.writer.through = round;
+            self.writer.round = None;
+        }
+    }
+
+    /// What a new leader would come to.
+    pub(super) fn recover(&self) -> State {
+        let pages: Vec<Page> = self.writer.stored.values().cloned().collect();
+        let mut state = State::from_pages(Budgets::default(), &pages).unwrap();
+        for (seq, row) in (1u64..).zip(&self.world.rows) {
+            if seq <= self.writer.through {
+                continue;
+            }
+            for event in decode_row(row).unwrap() {
+                state.apply(JournalSeq(seq), &event);
+            }
+        }
+        state
+    }
+}
+
+fn pick<T: Copy>(all: &[T], index: usize) -> Option<T> {
+    all.get(index % all.len().max(1)).copied()
+}
+
+#[track_caller]
+pub(super) fn assert_same(recovered: &State, lost: &State) {
+    for (recovered, lost) in recovered.all_pages().iter().zip(lost.all_pages()) {
+        assert_eq!(*recovered, lost);
+    }
+    assert_eq!(recovered.usage(), lost.usage());
+    assert!(recovered == lost);
+    for topic in lost.topics() {
+        let found = recovered.topic_by_name(topic.name());
+        assert_eq!(found.map(|topic| topic.id()), Some(topic.id()));
+    }
+}
