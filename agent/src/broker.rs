@@ -19,6 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    broker_configs::{applied, of_settings},
     connection::{
         self, ConnectionId, EndLog, Traffic,
         zone::{ClientHints, ClientZone},
@@ -29,7 +30,8 @@ use crate::{
     produce::{ProduceParts, ProducePath},
     session::AgentSession,
     settings::AgentSettings,
-    view::View,
+    telemetry::Telemetry,
+    view::{View, ViewSettings},
     witness,
 };
 
@@ -66,6 +68,8 @@ pub struct Broker {
     pub fetch: Arc<FetchPath>,
     /// What clients write.
     pub produce: Arc<ProducePath>,
+    /// What clients say of themselves.
+    pub telemetry: Telemetry,
     connections: Connections,
     traffic: Traffic,
     request_memory: Arc<Semaphore>,
@@ -96,6 +100,7 @@ impl Broker {
         store: Arc<dyn ObjectStore>,
         peers: Option<PeerService>,
     ) -> Result<Arc<Self>, StartError> {
+        let settings = applied(settings);
         let request = RegisterRequest {
             previous_slot: None,
             agent: settings.address.clone(),
@@ -106,7 +111,10 @@ impl Broker {
             Arc::clone(&metadata),
             Arc::clone(&session),
             ports.clone(),
-            settings.view,
+            ViewSettings {
+                broker_configs: of_settings(&settings),
+                ..settings.view.clone()
+            },
         );
         view.ready().await;
         let bucket = WatchedBucket::new(store, &ports);
@@ -149,6 +157,7 @@ impl Broker {
         let produce = start_produce(
             &settings, &ports, &metadata, &store, &session, &view, &fetch,
         );
+        let telemetry = Telemetry::new(settings.telemetry.clone(), &ports);
         let memory = settings.connections.request_bytes_total_max;
         Ok(Arc::new(Self {
             settings,
@@ -160,6 +169,7 @@ impl Broker {
             fence,
             fetch,
             produce,
+            telemetry,
             connections: Connections::default(),
             traffic: Traffic::default(),
             request_memory: Arc::new(Semaphore::new(memory.min(Semaphore::MAX_PERMITS))),
@@ -175,7 +185,8 @@ impl Broker {
         IO: AsyncRead + AsyncWrite + Send + 'static,
     {
         let connections = &self.connections;
-        let max = self.settings.connections.connections_max;
+        let max = self.view.broker_configs().effective().max_connections;
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
         let open = OpenConnection::new(self);
         if connections.open.load(Ordering::Relaxed) > max {
             drop(io);

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod broker;
+pub mod broker_configs;
 pub mod connection;
 pub mod fence;
 pub mod fetch;
@@ -17,6 +18,7 @@ pub mod placement;
 pub mod produce;
 pub mod session;
 pub mod settings;
+pub mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod view;

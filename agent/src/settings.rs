@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use aquifer_metadata_api::register::AgentAddress;
+use aquifer_metadata_api::{config::Configs, register::AgentAddress};
 
 use crate::{
     connection::zone::ZoneSettings, fence::FenceSettings, fetch::FetchSettings,
-    produce::settings::ProduceSettings, view::ViewSettings,
+    produce::settings::ProduceSettings, telemetry::TelemetrySettings, view::ViewSettings,
 };
 
 /// Settings of one agent.
@@ -26,6 +26,11 @@ pub struct AgentSettings {
     /// Whether a Metadata request may create the topics that it names
     /// (Kafka's `auto.create.topics.enable`, on by default there too).
     pub auto_create_topics: bool,
+    /// Further broker configs that all processes of the cluster are started with, as Kafka's
+    /// `server.properties` has them; dynamic ones go before them.
+    pub broker_configs: Configs,
+    /// What becomes of the metrics that clients push.
+    pub telemetry: TelemetrySettings,
     /// Limits of Kafka connections.
     pub connections: ConnectionSettings,
     /// Bounds of what it keeps of the cluster's state.
@@ -47,6 +52,8 @@ impl AgentSettings {
             fence: FenceSettings::default(),
             listener_name: "PLAINTEXT".to_owned(),
             auto_create_topics: true,
+            broker_configs: Configs::new(),
+            telemetry: TelemetrySettings::default(),
             connections: ConnectionSettings::default(),
             view: ViewSettings::default(),
             fetch: FetchSettings::default(),

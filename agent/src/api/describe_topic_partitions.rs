@@ -1,7 +1,8 @@
 //! DescribeTopicPartitions (75), version 0: topics in pages (KIP-966).
 //!
-//! Topics come sorted by name; a page ends after the requested number of partitions (2,000 at most), and
-//! the cursor names the topic and partition with which the next page begins.
+//! Topics come sorted by name; a page ends after the requested number of partitions, or after the broker
+//! config `max.request.partition.size.limit`, and the cursor names the topic and partition with which the next
+//! page begins.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -24,9 +25,6 @@ use super::{
 };
 use crate::{broker::Broker, placement::Candidates, view::Topic};
 
-/// Most partitions of one page (Kafka's `max.request.partition.size.limit`).
-const PARTITIONS_MAX: i32 = 2_000;
-
 pub(crate) async fn handle(
     broker: &Arc<Broker>,
     context: &RequestContext,
@@ -44,7 +42,13 @@ pub(crate) async fn handle(
     }
     let names = names(broker, &request, &first).await;
     let nodes = Nodes::of(broker, context);
-    let limit = request.response_partition_limit.clamp(1, PARTITIONS_MAX);
+    let limit_max = broker
+        .view
+        .broker_configs()
+        .effective()
+        .request_partitions_max;
+    let limit_max = i32::try_from(limit_max).unwrap_or(i32::MAX).max(1);
+    let limit = request.response_partition_limit.clamp(1, limit_max);
     let mut page = Page {
         candidates: nodes.candidates(),
         left: usize::try_from(limit).unwrap_or(1),

@@ -181,7 +181,7 @@ async fn by_name(
         unknown = unknown_after_asking(broker, unknown).await;
         let missing = unheard(&names);
         let asked = unknown == ResponseError::UnknownTopicOrPartition;
-        if asked && !missing.is_empty() && may_create && broker.settings.auto_create_topics {
+        if asked && !missing.is_empty() && may_create && auto_create(broker) {
             unknown = ResponseError::LeaderNotAvailable;
             refusals = create(broker, context, missing).await;
         }
@@ -204,6 +204,11 @@ async fn by_name(
             }
         })
         .collect()
+}
+
+/// Whether topics come into being by being asked for.
+fn auto_create(broker: &Broker) -> bool {
+    broker.view.broker_configs().effective().auto_create_topics
 }
 
 /// Creates topics with the cluster's defaults and waits until this agent has heard of them. Returns

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use aquifer_format::limits::TOPIC_NAME_CHARS_MAX;
+use aquifer_metadata_api::topic_name;
 use aquifer_store::Monotonic;
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
@@ -16,23 +18,44 @@ use crate::{
     connection::{ConnectionHandle, End, zone::ClientZone},
 };
 
+mod alter_configs;
+mod alter_partition_reassignments;
 mod api_versions;
+mod create_acls;
+mod create_partitions;
 mod create_topics;
+mod delete_acls;
+mod delete_records;
 mod delete_topics;
+mod describe_acls;
+mod describe_client_quotas;
 mod describe_cluster;
+mod describe_configs;
+mod describe_log_dirs;
+mod describe_producers;
+mod describe_quorum;
 mod describe_topic_partitions;
+mod describe_user_scram_credentials;
+mod elect_leaders;
 pub mod errors;
+mod features;
 pub(crate) mod fetch;
 mod find_coordinator;
+mod get_telemetry_subscriptions;
+mod incremental_alter_configs;
 mod init_producer_id;
+mod list_config_resources;
+mod list_groups;
 pub(crate) mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 pub(crate) mod nodes;
 pub(crate) mod offset_for_leader_epoch;
 mod produce;
+mod push_telemetry;
 #[cfg(test)]
 mod tests;
-mod topic_name;
+mod update_features;
 pub mod versions;
 
 /// Who asks, and how.
@@ -104,18 +127,51 @@ pub(crate) async fn handle(
         ApiKey::CreateTopics => create_topics::handle(broker, context, body).await,
         ApiKey::DeleteTopics => delete_topics::handle(broker, context, body).await,
         ApiKey::InitProducerId => init_producer_id::handle(broker, context, body).await,
-        ApiKey::DescribeCluster => describe_cluster::handle(broker, context, body).await,
-        ApiKey::DescribeTopicPartitions => {
-            describe_topic_partitions::handle(broker, context, body).await
-        }
-        _ => Err(Close::Unhandled {
-            api_key: context.api_key,
-        }),
+        // Boxed, so that a connection that reads and writes records stays small.
+        _ => Box::pin(administer(broker, context, api, body)).await,
     };
     let took = broker.ports.clock.now().since(began);
     metrics::histogram!("aquifer_request_seconds", "api" => api_name(context.api_key))
         .record(took.as_secs_f64());
     reply
+}
+
+/// Answers a request of those APIs that administrators' tools use.
+#[rustfmt::skip]
+async fn administer(
+    broker: &Arc<Broker>,
+    context: &RequestContext,
+    api: ApiKey,
+    body: Bytes,
+) -> Result<Reply, Close> {
+    match api {
+        ApiKey::AlterConfigs => alter_configs::handle(broker, context, body).await,
+        ApiKey::AlterPartitionReassignments => alter_partition_reassignments::handle(broker, context, body).await,
+        ApiKey::CreateAcls => create_acls::handle(broker, context, body).await,
+        ApiKey::CreatePartitions => create_partitions::handle(broker, context, body).await,
+        ApiKey::DeleteAcls => delete_acls::handle(broker, context, body).await,
+        ApiKey::DeleteRecords => delete_records::handle(broker, context, body).await,
+        ApiKey::DescribeAcls => describe_acls::handle(broker, context, body).await,
+        ApiKey::DescribeClientQuotas => describe_client_quotas::handle(broker, context, body).await,
+        ApiKey::DescribeCluster => describe_cluster::handle(broker, context, body).await,
+        ApiKey::DescribeConfigs => describe_configs::handle(broker, context, body).await,
+        ApiKey::DescribeLogDirs => describe_log_dirs::handle(broker, context, body).await,
+        ApiKey::DescribeProducers => describe_producers::handle(broker, context, body).await,
+        ApiKey::DescribeQuorum => describe_quorum::handle(broker, context, body).await,
+        ApiKey::DescribeTopicPartitions => describe_topic_partitions::handle(broker, context, body).await,
+        ApiKey::DescribeUserScramCredentials => describe_user_scram_credentials::handle(broker, context, body).await,
+        ApiKey::ElectLeaders => elect_leaders::handle(broker, context, body).await,
+        ApiKey::GetTelemetrySubscriptions => get_telemetry_subscriptions::handle(broker, context, body).await,
+        ApiKey::IncrementalAlterConfigs => incremental_alter_configs::handle(broker, context, body).await,
+        ApiKey::ListConfigResources => list_config_resources::handle(broker, context, body).await,
+        ApiKey::ListGroups => list_groups::handle(broker, context, body).await,
+        ApiKey::ListPartitionReassignments => list_partition_reassignments::handle(broker, context, body).await,
+        ApiKey::PushTelemetry => push_telemetry::handle(broker, context, body).await,
+        ApiKey::UpdateFeatures => update_features::handle(broker, context, body).await,
+        _ => Err(Close::Unhandled {
+            api_key: context.api_key,
+        }),
+    }
 }
 
 /// Takes a Produce request into the buffer, which waits while there is no room; the answer comes once
@@ -137,6 +193,13 @@ pub(crate) async fn start_produce(
         }),
         Err(close) => Box::pin(std::future::ready(Err(End::Handler(close)))),
     }
+}
+
+/// As much of a name as an answer repeats: a topic's name is no longer, and what is longer would come back
+/// with each of its partitions.
+fn shown(name: &str) -> &str {
+    let end = name.char_indices().nth(TOPIC_NAME_CHARS_MAX);
+    end.map_or(name, |(end, _)| &name[..end])
 }
 
 fn api_name(api_key: i16) -> &'static str {

@@ -22,6 +22,9 @@ pub(super) const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 /// The same for the cluster (codes 5, 7 to 12).
 pub(super) const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
+/// A load balancer is told as the agent of this slot.
+const BALANCER_SLOT: WriterSlot = WriterSlot(0);
+
 /// The agents that this client is told of.
 #[derive(Clone, Debug)]
 pub(crate) struct Nodes {
@@ -71,13 +74,31 @@ impl Nodes {
         Candidates::of(&self.agents, &self.zone.name, self.without)
     }
 
-    pub(super) fn host(&self, node: &Node<'_>) -> StrBytes {
+    /// The live node with this id, in whatever zone it is.
+    pub(super) fn node(&self, id: i32) -> Option<Node<'_>> {
+        let all = Candidates::of(&self.agents, "", None);
+        all.nodes().find(|node| node.id() == id)
+    }
+
+    /// Whether the request came to the node that this client takes for the controller. Its answers are the
+    /// whole cluster's where clients ask every node and add up.
+    pub(super) fn at_controller(&self, broker: &Broker, context: &RequestContext) -> bool {
+        let registration = broker.session.registration();
+        let own = match &broker.settings.advertise {
+            Advertise::Direct => registration.slot,
+            Advertise::LoadBalancer { .. } => BALANCER_SLOT,
+        };
+        let controller = self.candidates().controller(registration.cluster);
+        controller.is_some_and(|c| c.agent.slot == own && c.index == context.node_index)
+    }
+
+    pub(crate) fn host(&self, node: &Node<'_>) -> StrBytes {
         self.host_override
             .clone()
             .unwrap_or_else(|| StrBytes::from_string(node.agent.address.host.clone()))
     }
 
-    pub(super) fn rack(&self, node: &Node<'_>) -> Option<StrBytes> {
+    pub(crate) fn rack(&self, node: &Node<'_>) -> Option<StrBytes> {
         let zone = &node.agent.address.zone;
         (!zone.is_empty()).then(|| StrBytes::from_string(zone.clone()))
     }
@@ -93,6 +114,8 @@ fn balancer(host: &str, port: u16, node_ids: u8) -> Arc<[AgentView]> {
         zone: String::new(),
         peer: String::new(),
     };
-    let slot = WriterSlot(0);
-    Arc::new([AgentView { slot, address }])
+    Arc::new([AgentView {
+        slot: BALANCER_SLOT,
+        address,
+    }])
 }

@@ -9,6 +9,7 @@ use kafka_protocol::messages::{
     api_versions_response::{ApiVersion, ApiVersionsResponse},
 };
 
+use super::features::{FEATURES, add_features};
 use crate::guard::{Shape, shapes};
 
 /// An API that is served.
@@ -57,37 +58,43 @@ const fn served(api: ApiKey, min: i16, max: i16, shape: &'static Shape) -> Serve
 }
 
 /// Every API that is served, by key.
+#[rustfmt::skip]
 pub const SERVED: &[Served] = &[
     // Advertised from 0, as Kafka does: librdkafka before 2.6 switches compression off where it does
     // not find version 0. Requests below 3 (message sets) close the connection, as with Kafka.
-    Served {
-        api: ApiKey::Produce,
-        min: 3,
-        max: 13,
-        advertised_min: 0,
-        shape: &shapes::PRODUCE,
-    },
+    Served { api: ApiKey::Produce, min: 3, max: 13, advertised_min: 0, shape: &shapes::PRODUCE },
     served(ApiKey::Fetch, 4, 18, &shapes::FETCH),
     served(ApiKey::ListOffsets, 1, 10, &shapes::LIST_OFFSETS),
     served(ApiKey::Metadata, 0, 13, &shapes::METADATA),
     served(ApiKey::FindCoordinator, 0, 6, &shapes::FIND_COORDINATOR),
+    served(ApiKey::ListGroups, 0, 5, &shapes::LIST_GROUPS),
     served(ApiKey::ApiVersions, 0, 4, &shapes::API_VERSIONS),
     served(ApiKey::CreateTopics, 2, 7, &shapes::CREATE_TOPICS),
     served(ApiKey::DeleteTopics, 1, 6, &shapes::DELETE_TOPICS),
+    served(ApiKey::DeleteRecords, 0, 2, &shapes::DELETE_RECORDS),
     served(ApiKey::InitProducerId, 0, 5, &shapes::INIT_PRODUCER_ID),
-    served(
-        ApiKey::OffsetForLeaderEpoch,
-        2,
-        4,
-        &shapes::OFFSET_FOR_LEADER_EPOCH,
-    ),
+    served(ApiKey::OffsetForLeaderEpoch, 2, 4, &shapes::OFFSET_FOR_LEADER_EPOCH),
+    served(ApiKey::DescribeAcls, 1, 3, &shapes::DESCRIBE_ACLS),
+    served(ApiKey::CreateAcls, 1, 3, &shapes::CREATE_ACLS),
+    served(ApiKey::DeleteAcls, 1, 3, &shapes::DELETE_ACLS),
+    served(ApiKey::DescribeConfigs, 1, 4, &shapes::DESCRIBE_CONFIGS),
+    served(ApiKey::AlterConfigs, 0, 2, &shapes::ALTER_CONFIGS),
+    served(ApiKey::DescribeLogDirs, 1, 4, &shapes::DESCRIBE_LOG_DIRS),
+    served(ApiKey::CreatePartitions, 0, 3, &shapes::CREATE_PARTITIONS),
+    served(ApiKey::ElectLeaders, 0, 2, &shapes::ELECT_LEADERS),
+    served(ApiKey::IncrementalAlterConfigs, 0, 1, &shapes::INCREMENTAL_ALTER_CONFIGS),
+    served(ApiKey::AlterPartitionReassignments, 0, 1, &shapes::ALTER_PARTITION_REASSIGNMENTS),
+    served(ApiKey::ListPartitionReassignments, 0, 0, &shapes::LIST_PARTITION_REASSIGNMENTS),
+    served(ApiKey::DescribeClientQuotas, 0, 1, &shapes::DESCRIBE_CLIENT_QUOTAS),
+    served(ApiKey::DescribeUserScramCredentials, 0, 0, &shapes::DESCRIBE_USER_SCRAM_CREDENTIALS),
+    served(ApiKey::DescribeQuorum, 0, 2, &shapes::DESCRIBE_QUORUM),
+    served(ApiKey::UpdateFeatures, 0, 2, &shapes::UPDATE_FEATURES),
     served(ApiKey::DescribeCluster, 0, 2, &shapes::DESCRIBE_CLUSTER),
-    served(
-        ApiKey::DescribeTopicPartitions,
-        0,
-        0,
-        &shapes::DESCRIBE_TOPIC_PARTITIONS,
-    ),
+    served(ApiKey::DescribeProducers, 0, 0, &shapes::DESCRIBE_PRODUCERS),
+    served(ApiKey::GetTelemetrySubscriptions, 0, 0, &shapes::GET_TELEMETRY_SUBSCRIPTIONS),
+    served(ApiKey::PushTelemetry, 0, 0, &shapes::PUSH_TELEMETRY),
+    served(ApiKey::ListConfigResources, 0, 1, &shapes::LIST_CONFIG_RESOURCES),
+    served(ApiKey::DescribeTopicPartitions, 0, 0, &shapes::DESCRIBE_TOPIC_PARTITIONS),
 ];
 
 /// The entry of an API key, if it is served.
@@ -96,8 +103,7 @@ pub fn find(api_key: i16) -> Option<&'static Served> {
     SERVED.iter().find(|served| served.key() == api_key)
 }
 
-/// What an ApiVersions request of `version` is told. No feature is finalized: `group.version`,
-/// `transaction.version` and the like steer clients to protocols that do not work yet.
+/// What an ApiVersions request of `version` is told.
 pub(crate) fn advertised(version: i16) -> ApiVersionsResponse {
     let api_keys = SERVED
         .iter()
@@ -109,9 +115,5 @@ pub(crate) fn advertised(version: i16) -> ApiVersionsResponse {
         })
         .collect();
     let response = ApiVersionsResponse::default().with_api_keys(api_keys);
-    if version < 3 {
-        return response;
-    }
-    // The epoch of finalized features is 0 in Kafka where none was ever set; -1 means "unknown".
-    response.with_finalized_features_epoch(0)
+    add_features(FEATURES, response, version)
 }

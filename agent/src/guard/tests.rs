@@ -19,6 +19,8 @@ use proptest::{collection::vec, option, prelude::*};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
+mod admin;
+
 use super::{GuardError, Header, check, walk_body};
 use crate::api::versions::{SERVED, Served, find, wire_key};
 
@@ -392,7 +394,7 @@ fn body(api: ApiKey, version: i16) -> BoxedStrategy<Vec<u8>> {
         ApiKey::CreateTopics => create_topics_request(version),
         ApiKey::DeleteTopics => delete_topics_request(version),
         ApiKey::OffsetForLeaderEpoch => epoch_request(version),
-        other => small_request(other, version),
+        other => admin::body(other, version).unwrap_or_else(|| small_request(other, version)),
     }
 }
 
@@ -409,28 +411,32 @@ fn any_version() -> impl Strategy<Value = (&'static Served, i16)> {
     (0..SERVED.len()).prop_flat_map(|i| (Just(&SERVED[i]), SERVED[i].min..=SERVED[i].max))
 }
 
-/// Decodes with the crate; the outcome may be an error, never an abort.
+/// Decodes with the crate; the outcome may be an error, never an abort. Returns the bytes that are left.
+fn decode_as<T: Decodable>(bytes: &[u8], version: i16) -> Result<usize, String> {
+    let mut body = Bytes::copy_from_slice(bytes);
+    T::decode(&mut body, version)
+        .map(|_| body.len())
+        .map_err(|e| e.to_string())
+}
+
 fn decode(api: ApiKey, version: i16, bytes: &[u8]) -> Result<usize, String> {
-    fn run<T: Decodable>(bytes: &[u8], version: i16) -> Result<usize, String> {
-        let mut body = Bytes::copy_from_slice(bytes);
-        T::decode(&mut body, version)
-            .map(|_| body.len())
-            .map_err(|e| e.to_string())
-    }
     match api {
-        ApiKey::Produce => run::<ProduceRequest>(bytes, version),
-        ApiKey::Fetch => run::<FetchRequest>(bytes, version),
-        ApiKey::ListOffsets => run::<ListOffsetsRequest>(bytes, version),
-        ApiKey::Metadata => run::<MetadataRequest>(bytes, version),
-        ApiKey::FindCoordinator => run::<FindCoordinatorRequest>(bytes, version),
-        ApiKey::ApiVersions => run::<ApiVersionsRequest>(bytes, version),
-        ApiKey::CreateTopics => run::<CreateTopicsRequest>(bytes, version),
-        ApiKey::DeleteTopics => run::<DeleteTopicsRequest>(bytes, version),
-        ApiKey::InitProducerId => run::<InitProducerIdRequest>(bytes, version),
-        ApiKey::OffsetForLeaderEpoch => run::<OffsetForLeaderEpochRequest>(bytes, version),
-        ApiKey::DescribeCluster => run::<DescribeClusterRequest>(bytes, version),
-        ApiKey::DescribeTopicPartitions => run::<DescribeTopicPartitionsRequest>(bytes, version),
-        other => panic!("{other:?} is served and not decoded here"),
+        ApiKey::Produce => decode_as::<ProduceRequest>(bytes, version),
+        ApiKey::Fetch => decode_as::<FetchRequest>(bytes, version),
+        ApiKey::ListOffsets => decode_as::<ListOffsetsRequest>(bytes, version),
+        ApiKey::Metadata => decode_as::<MetadataRequest>(bytes, version),
+        ApiKey::FindCoordinator => decode_as::<FindCoordinatorRequest>(bytes, version),
+        ApiKey::ApiVersions => decode_as::<ApiVersionsRequest>(bytes, version),
+        ApiKey::CreateTopics => decode_as::<CreateTopicsRequest>(bytes, version),
+        ApiKey::DeleteTopics => decode_as::<DeleteTopicsRequest>(bytes, version),
+        ApiKey::InitProducerId => decode_as::<InitProducerIdRequest>(bytes, version),
+        ApiKey::OffsetForLeaderEpoch => decode_as::<OffsetForLeaderEpochRequest>(bytes, version),
+        ApiKey::DescribeCluster => decode_as::<DescribeClusterRequest>(bytes, version),
+        ApiKey::DescribeTopicPartitions => {
+            decode_as::<DescribeTopicPartitionsRequest>(bytes, version)
+        }
+        other => admin::decode(other, version, bytes)
+            .unwrap_or_else(|| panic!("{other:?} is served and not decoded here")),
     }
 }
 

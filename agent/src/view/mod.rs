@@ -23,7 +23,7 @@ use aquifer_format::ids::{
 };
 use aquifer_metadata_api::{
     Metadata, MetadataError,
-    config::TopicConfig,
+    config::{Configs, TopicConfig},
     extent::{Extent, Watermarks},
     watch::{AgentView, TopicView},
 };
@@ -33,15 +33,17 @@ use tokio::sync::watch;
 
 pub(crate) use self::parked::Parking;
 use self::{extents::ExtentCache, parked::Parked, snapshot::Snapshot};
-use crate::session::AgentSession;
+use crate::{broker_configs::BrokerConfigs, session::AgentSession};
 
 /// How long [`View::catch_up`] waits for the watch to reach the leader's position before it says that
 /// the service is unavailable: longer than a re-opened watch takes, shorter than clients wait.
 const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 
 /// Bounds of a [`View`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ViewSettings {
+    /// Broker configs that the agent was started with; the cluster's dynamic ones go before them.
+    pub broker_configs: Configs,
     /// Memory for cached extents, in bytes. An extent takes about 100 bytes; at 4 flushes a second,
     /// the default holds the last 30 minutes of 90 partitions.
     pub extent_bytes_max: usize,
@@ -53,6 +55,7 @@ pub struct ViewSettings {
 impl Default for ViewSettings {
     fn default() -> Self {
         Self {
+            broker_configs: Configs::new(),
             extent_bytes_max: 64 * 1024 * 1024,
             parked_partitions_max: 1_000_000,
         }
@@ -111,7 +114,7 @@ impl View {
     ) -> Arc<Self> {
         let view = Arc::new(Self {
             metadata,
-            snapshot: RwLock::default(),
+            snapshot: RwLock::new(Snapshot::new(settings.broker_configs)),
             extents: Mutex::new(ExtentCache::new(settings.extent_bytes_max)),
             parked: Parked::new(ports.clock.clone(), settings.parked_partitions_max),
             position: watch::Sender::new((LeaderTerm(0), JournalSeq(0))),
@@ -207,6 +210,12 @@ impl View {
             *before = named;
             changed
         });
+    }
+
+    /// The broker configs, as far as this agent has heard.
+    #[must_use]
+    pub fn broker_configs(&self) -> Arc<BrokerConfigs> {
+        self.snapshot.read().broker_configs()
     }
 
     /// All live agents, by slot.

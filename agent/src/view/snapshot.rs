@@ -10,12 +10,13 @@ use aquifer_format::{
     map::FixedMap,
 };
 use aquifer_metadata_api::{
-    config::TopicConfig,
+    config::Configs,
     extent::Watermarks,
     watch::{AgentView, CommonFrame, TopicView},
 };
 
 use super::Topic;
+use crate::broker_configs::BrokerConfigs;
 
 /// The state after the last common frame.
 #[derive(Debug, Default)]
@@ -23,6 +24,7 @@ pub(super) struct Snapshot {
     incarnation: Incarnation,
     upload_epoch: UploadEpoch,
     throttle_produce: bool,
+    broker_configs: Arc<BrokerConfigs>,
     agents: Arc<[AgentView]>,
     by_name: BTreeMap<String, TopicId>,
     by_id: FixedMap<TopicId, TopicEntry>,
@@ -89,6 +91,18 @@ fn falls(from: &Watermarks, to: &Watermarks) -> bool {
 }
 
 impl Snapshot {
+    /// The state of an agent that was started with these broker configs and has heard nothing yet.
+    pub(super) fn new(statics: Configs) -> Self {
+        Self {
+            broker_configs: Arc::new(BrokerConfigs::new(statics)),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn broker_configs(&self) -> Arc<BrokerConfigs> {
+        Arc::clone(&self.broker_configs)
+    }
+
     pub(super) fn topic_by_name(&self, name: &str) -> Option<Arc<Topic>> {
         self.by_name.get(name).and_then(|id| self.topic_by_id(*id))
     }
@@ -179,6 +193,9 @@ impl Snapshot {
         if let Some(agents) = &frame.agents {
             self.put_agents(agents, frame.agents_complete);
         }
+        if let Some(dynamic) = &frame.broker_configs {
+            self.put_broker_configs(dynamic);
+        }
         if frame.reset {
             self.reset_topics(frame, &mut changes);
         }
@@ -200,6 +217,20 @@ impl Snapshot {
         let all = known.iter().chain(agents);
         let by_slot: BTreeMap<WriterSlot, &AgentView> = all.map(|a| (a.slot, a)).collect();
         self.agents = by_slot.into_values().cloned().collect();
+    }
+
+    /// Takes over dynamic broker configs, which topics without an override of their own follow.
+    fn put_broker_configs(&mut self, dynamic: &Arc<Configs>) {
+        if **dynamic == **self.broker_configs.dynamic() {
+            return;
+        }
+        self.broker_configs = Arc::new(self.broker_configs.with_dynamic(Arc::clone(dynamic)));
+        for entry in self.by_id.values_mut() {
+            entry.topic = Arc::new(Topic {
+                view: Arc::clone(&entry.topic.view),
+                config: self.broker_configs.topic(&entry.topic.view.configs),
+            });
+        }
     }
 
     /// Drops what the new whole state does not have, and everything of another incarnation.
@@ -242,7 +273,7 @@ impl Snapshot {
         }
         let topic = Arc::new(Topic {
             view: Arc::clone(view),
-            config: TopicConfig::from_overrides(&view.configs),
+            config: self.broker_configs.topic(&view.configs),
         });
         let entry = self.by_id.entry(view.id).or_insert_with(|| TopicEntry {
             topic: Arc::clone(&topic),

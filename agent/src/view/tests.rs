@@ -164,6 +164,7 @@ impl Script {
             agents: None,
             agents_complete: true,
             throttle_produce: false,
+            broker_configs: None,
         };
         change(&mut frame);
         self.say(Frame::Common(Arc::new(frame))).await;

@@ -13,7 +13,7 @@ fn configs(pairs: &[(&str, &str)]) -> TopicConfig {
         .iter()
         .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
         .collect();
-    TopicConfig::from_overrides(&set)
+    TopicConfig::resolve(&set, &std::collections::BTreeMap::new())
 }
 
 fn builder(codec: Codec, times: &[i64]) -> BatchBuilder {

@@ -1,0 +1,70 @@
+//! ListConfigResources (74), versions 0 and 1: what has configs, by name (KIP-1142). Version 0 asks for
+//! subscriptions to clients' metrics (KIP-714), of which there are none. Groups have no configs either.
+
+use std::sync::Arc;
+
+use aquifer_metadata_api::config::alter::resource_type::{
+    BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC,
+};
+use bytes::Bytes;
+use kafka_protocol::{
+    ResponseError,
+    messages::{
+        ListConfigResourcesRequest, ListConfigResourcesResponse,
+        list_config_resources_response::ConfigResource,
+    },
+    protocol::StrBytes,
+};
+
+use super::{Close, Reply, RequestContext, nodes::Nodes};
+use crate::broker::Broker;
+
+/// Every type, in the order of the answer (Kafka's).
+const TYPES: [i8; 5] = [GROUP, CLIENT_METRICS, BROKER_LOGGER, BROKER, TOPIC];
+
+pub(crate) async fn handle(
+    broker: &Arc<Broker>,
+    context: &RequestContext,
+    body: Bytes,
+) -> Result<Reply, Close> {
+    let request: ListConfigResourcesRequest = context.decode(body)?;
+    let asked = match (context.api_version, request.resource_types) {
+        (0, _) => vec![CLIENT_METRICS],
+        (_, types) if types.is_empty() => TYPES.to_vec(),
+        (_, types) => types,
+    };
+    let mut response = ListConfigResourcesResponse::default();
+    if asked.iter().any(|asked| !TYPES.contains(asked)) {
+        response.error_code = ResponseError::UnsupportedVersion.code();
+        return context.reply(&response);
+    }
+    if asked.contains(&TOPIC)
+        && let Err(error) = broker.view.catch_up().await
+    {
+        tracing::debug!(%error, "cannot make sure that all topics are listed");
+    }
+    let nodes = Nodes::of(broker, context);
+    for kind in TYPES.into_iter().filter(|kind| asked.contains(kind)) {
+        let names: Vec<String> = match kind {
+            TOPIC => topic_names(broker),
+            BROKER | BROKER_LOGGER => {
+                let nodes = nodes.candidates();
+                nodes.nodes().map(|node| node.id().to_string()).collect()
+            }
+            _ => Vec::new(),
+        };
+        response
+            .config_resources
+            .extend(names.into_iter().map(|name| {
+                ConfigResource::default()
+                    .with_resource_type(kind)
+                    .with_resource_name(StrBytes::from_string(name))
+            }));
+    }
+    context.reply(&response)
+}
+
+fn topic_names(broker: &Broker) -> Vec<String> {
+    let topics = broker.view.topics();
+    topics.iter().map(|topic| topic.view.name.clone()).collect()
+}
