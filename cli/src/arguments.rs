@@ -8,12 +8,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 
 use crate::{
     address::{Advertised, Listen, host_only},
+    broker_configs::broker_config,
     bucket::Bucket,
-    start_position::From,
+    key_value::KeyValue,
     units::{Bytes, Span, above_zero},
 };
 
 pub(crate) mod cluster;
+pub(crate) mod configs;
+pub(crate) mod inspect;
+pub(crate) mod records;
+pub(crate) mod status;
+pub(crate) mod topic;
 
 const EXAMPLES: &str = "\
 Try it:
@@ -31,7 +37,12 @@ Settings:
 
   kafka-listen = \"0.0.0.0:9092\"
   [produce]
-  compression = \"zstd\"";
+  compression = \"zstd\"
+
+Output and exit codes:
+  Every command that prints has -o json: one JSON object per line.
+  0 = done; 1 = failed, or what was looked at is not healthy; 2 = arguments or
+  settings that cannot be. What went wrong is one line on stderr.";
 
 /// A Kafka-compatible broker whose only disk is a bucket.
 #[derive(Debug, Parser)]
@@ -69,17 +80,27 @@ pub(crate) enum Command {
     Agent(cluster::Agent),
     /// Runs a metadata process: one leads, the others stand by; or looks after its database
     Metadata(cluster::Metadata),
-    /// Creates, lists, describes and deletes topics
-    Topic(Topic),
+    /// Creates, lists, describes, alters and deletes topics
+    Topic(topic::Topic),
+    /// Shows and changes the configs of topics and brokers
+    Config(configs::Config),
     /// Sends lines of a file or of stdin as records
     ///
     /// Idempotent, with acks=all: each line is in the topic once, in order per partition, or reported
     /// with its number and an exit code that is not 0.
-    Produce(Produce),
+    Produce(records::Produce),
     /// Prints the records of a topic
-    Consume(Consume),
+    Consume(records::Consume),
+    /// Shows whether a cluster is healthy
+    Cluster(status::Cluster),
     /// Tries whether a bucket is fit for a cluster
     Bucket(Bucket),
+    /// Shows what objects, the metadata journal and its pages hold
+    Inspect(inspect::Inspect),
+    /// Prints the completions of a shell, to be loaded by it
+    ///
+    /// For bash: aquifer completions bash > ~/.local/share/bash-completion/completions/aquifer
+    Completions(Completions),
 }
 
 impl Command {
@@ -88,7 +109,14 @@ impl Command {
         match self {
             Self::Dev(_) | Self::Server(_) | Self::Agent(_) => true,
             Self::Metadata(metadata) => metadata.action.is_none(),
-            Self::Topic(_) | Self::Produce(_) | Self::Consume(_) | Self::Bucket(_) => false,
+            Self::Topic(_)
+            | Self::Config(_)
+            | Self::Produce(_)
+            | Self::Consume(_)
+            | Self::Cluster(_)
+            | Self::Bucket(_)
+            | Self::Inspect(_)
+            | Self::Completions(_) => false,
         }
     }
 }
@@ -138,6 +166,9 @@ pub(crate) struct Dev {
 
     #[command(flatten)]
     pub(crate) clients: Clients,
+
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// How clients are served, by one process as in a cluster.
@@ -159,7 +190,43 @@ pub(crate) struct Clients {
     pub(crate) auto_create_topics: bool,
 
     #[command(flatten)]
+    pub(crate) broker_configs: BrokerConfigs,
+
+    /// Whether clients are asked to push their metrics (KIP-714), which are counted
+    #[arg(
+        long,
+        env = "AQUIFER_CLIENT_METRICS",
+        value_name = "WHAT",
+        default_value = "drop"
+    )]
+    pub(crate) client_metrics: ClientMetrics,
+
+    #[command(flatten)]
     pub(crate) tuning: Tuning,
+}
+
+/// What becomes of the metrics of clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClientMetrics {
+    /// Clients push none
+    Drop,
+    /// Clients push all that they have
+    Keep,
+}
+
+/// Broker configs as Kafka names them, from the start of a process.
+#[derive(Debug, Args)]
+pub(crate) struct BrokerConfigs {
+    /// Broker config of Kafka, such as log.retention.hours=24; can be repeated. What is set while the
+    /// cluster runs (aquifer config set) goes before it. Give all processes of a cluster the same
+    #[arg(
+        long,
+        env = "AQUIFER_BROKER_CONFIG",
+        value_name = "NAME=VALUE",
+        value_delimiter = ';',
+        value_parser = broker_config
+    )]
+    pub(crate) broker_config: Vec<KeyValue>,
 }
 
 /// What trades latency, memory and requests for each other.
@@ -270,7 +337,7 @@ pub(crate) struct Bootstrap {
         value_delimiter = ',',
         hide_env_values = true
     )]
-    pub(crate) client_setting: Vec<String>,
+    pub(crate) client_setting: Vec<KeyValue>,
 
     /// How long to wait for the cluster
     #[arg(
@@ -282,80 +349,8 @@ pub(crate) struct Bootstrap {
     pub(crate) timeout: Span,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Topic {
-    #[command(subcommand)]
-    pub(crate) action: TopicAction,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum TopicAction {
-    /// Creates a topic
-    Create(TopicCreate),
-    /// Lists the topics
-    List(TopicList),
-    /// Shows a topic's partitions: leader, first and next offset, number of records
-    Describe(TopicDescribe),
-    /// Deletes topics with all their records
-    Delete(TopicDelete),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TopicCreate {
-    /// Name of the topic: letters, digits, '.', '_' and '-', at most 249
-    pub(crate) topic: String,
-
-    /// How many partitions
-    #[arg(short, long, env = "AQUIFER_PARTITIONS", value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(i32).range(1..))]
-    pub(crate) partitions: i32,
-
-    /// Config of the topic, such as retention.ms=3600000; can be repeated
-    #[arg(
-        short = 'c',
-        long,
-        env = "AQUIFER_TOPIC_CONFIG",
-        value_name = "KEY=VALUE",
-        value_delimiter = ';'
-    )]
-    pub(crate) topic_config: Vec<String>,
-
-    /// No error where it exists already
-    #[arg(long, env = "AQUIFER_IF_NOT_EXISTS", value_parser = BoolishValueParser::new())]
-    pub(crate) if_not_exists: bool,
-
-    #[command(flatten)]
-    pub(crate) bootstrap: Bootstrap,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TopicList {
-    #[command(flatten)]
-    pub(crate) output: Output,
-    #[command(flatten)]
-    pub(crate) bootstrap: Bootstrap,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TopicDescribe {
-    /// Name of the topic
-    pub(crate) topic: String,
-    #[command(flatten)]
-    pub(crate) output: Output,
-    #[command(flatten)]
-    pub(crate) bootstrap: Bootstrap,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TopicDelete {
-    /// Names of the topics
-    #[arg(required = true)]
-    pub(crate) topics: Vec<String>,
-    #[command(flatten)]
-    pub(crate) bootstrap: Bootstrap,
-}
-
-#[derive(Debug, Args)]
+/// In what form a command prints.
+#[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Output {
     /// Form of what is printed
     #[arg(
@@ -376,139 +371,9 @@ pub(crate) enum OutputForm {
     Json,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Codec {
-    None,
-    Gzip,
-    Snappy,
-    Lz4,
-    Zstd,
-}
-
+/// Which completions are printed.
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  aquifer produce lines < /var/log/syslog
-  aquifer produce users --key-separator : --file /etc/passwd --compression zstd
-  echo hello | aquifer produce greetings --header from=me --header lang=en --partition 0")]
-pub(crate) struct Produce {
-    /// Name of the topic; it is created if the cluster does that
-    pub(crate) topic: String,
-
-    /// File to read lines from; the default, or -, is stdin
-    #[arg(short, long, env = "AQUIFER_FILE", value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
-
-    /// What is between key and value in a line. A line without it has a value only
-    #[arg(short, long, env = "AQUIFER_KEY_SEPARATOR", value_name = "TEXT")]
-    pub(crate) key_separator: Option<String>,
-
-    /// A value that is exactly this text is sent as null (a tombstone)
-    #[arg(long, env = "AQUIFER_NULL_MARKER", value_name = "TEXT")]
-    pub(crate) null_marker: Option<String>,
-
-    /// Header for each record; can be repeated, with equal names too
-    #[arg(
-        short = 'H',
-        long,
-        env = "AQUIFER_HEADER",
-        value_name = "NAME=VALUE",
-        value_delimiter = ';'
-    )]
-    pub(crate) header: Vec<String>,
-
-    /// Partition for each record; the default is by key, as the Java client does
-    #[arg(short, long, env = "AQUIFER_PARTITION", value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
-    pub(crate) partition: Option<i32>,
-
-    /// Compression of batches
-    #[arg(
-        short = 'z',
-        long,
-        env = "AQUIFER_COMPRESSION",
-        value_name = "CODEC",
-        default_value = "lz4"
-    )]
-    pub(crate) compression: Codec,
-
-    /// How long a record may take to be written before it is reported as failed
-    #[arg(
-        long,
-        env = "AQUIFER_DELIVERY_TIMEOUT",
-        value_name = "TIME",
-        default_value = "1m"
-    )]
-    pub(crate) delivery_timeout: Span,
-
-    /// No progress bar and no summary
-    #[arg(short, long, env = "AQUIFER_QUIET", value_parser = BoolishValueParser::new())]
-    pub(crate) quiet: bool,
-
-    #[command(flatten)]
-    pub(crate) bootstrap: Bootstrap,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  aquifer consume lines --exit-at-end > copy.txt
-  aquifer consume lines --from end                          follow what is new
-  aquifer consume lines --from -10                          the last ten of each partition, then follow
-  aquifer consume lines --from 15m                          what came in the last 15 minutes, then follow
-  aquifer consume lines --from 2026-11-22T17:00:00Z --count 100
-  aquifer consume users --format '{partition}/{offset} {time} {key}={value} {headers}'
-  aquifer consume users -o json --exit-at-end | jq .value")]
-pub(crate) struct Consume {
-    /// Name of the topic
-    pub(crate) topic: String,
-
-    /// Where to begin: beginning, end, an offset, -N (the last N of each partition), a time
-    /// (2026-11-22T17:00:00Z, or milliseconds as @1795366800000) or how long ago (15m)
-    #[arg(
-        long,
-        env = "AQUIFER_FROM",
-        value_name = "WHERE",
-        default_value = "beginning",
-        allow_hyphen_values = true
-    )]
-    pub(crate) from: From,
-
-    /// Stop after this many records
-    #[arg(short = 'n', long, env = "AQUIFER_COUNT", value_name = "N")]
-    pub(crate) count: Option<u64>,
-
-    /// Stop where the topic ended when the command began
-    #[arg(short, long, env = "AQUIFER_EXIT_AT_END", value_parser = BoolishValueParser::new())]
-    pub(crate) exit_at_end: bool,
-
-    /// Only this partition; can be repeated
-    #[arg(
-        short,
-        long,
-        env = "AQUIFER_PARTITION",
-        value_name = "N",
-        value_delimiter = ','
-    )]
-    pub(crate) partition: Vec<i32>,
-
-    /// What to print for each record: {topic}, {partition}, {offset}, {time}, {timestamp} (milliseconds),
-    /// {key}, {value}, {headers}; \n and \t are known, the line ends by itself
-    #[arg(
-        short,
-        long,
-        env = "AQUIFER_FORMAT",
-        value_name = "TEXT",
-        default_value = "{value}"
-    )]
-    pub(crate) format: String,
-
-    #[command(flatten)]
-    pub(crate) output: Output,
-
-    /// No progress bar
-    #[arg(short, long, env = "AQUIFER_QUIET", value_parser = BoolishValueParser::new())]
-    pub(crate) quiet: bool,
-
-    #[command(flatten)]
-    pub(crate) bootstrap: Bootstrap,
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
 }

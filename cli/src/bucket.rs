@@ -1,8 +1,6 @@
 //! `aquifer bucket`: looks at a bucket before a cluster runs on it.
 
-use std::io::{self, Write};
-
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use aquifer_store::{
     Ports,
     administration::{self, Report, Verdict},
@@ -10,7 +8,11 @@ use aquifer_store::{
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::arguments::{Output, OutputForm};
+use crate::{
+    arguments::Output,
+    output::{Column, Printer, Record, text},
+    runtime::wait,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Bucket {
@@ -40,14 +42,9 @@ struct BucketCheck {
 /// Runs the command.
 pub(crate) fn run(bucket: &Bucket) -> Result<()> {
     let BucketAction::Check(check) = &bucket.action;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start a runtime")?;
     let ports = Ports::system();
-    let looked = administration::check(&check.url, &ports, None);
-    let report = runtime.block_on(looked)?;
-    show(&report, check.output.output)?;
+    let report = wait(administration::check(&check.url, &ports, None))??;
+    show(&report, check.output)?;
     let refusals: Vec<&str> = report.refusals().map(|(_, reason)| reason).collect();
     if refusals.is_empty() {
         return Ok(());
@@ -59,25 +56,20 @@ pub(crate) fn run(bucket: &Bucket) -> Result<()> {
     )
 }
 
-fn show(report: &Report, form: OutputForm) -> Result<()> {
-    let mut out = io::stdout().lock();
-    for (subject, verdict) in &report.findings {
-        let (name, text) = match verdict {
+fn show(report: &Report, output: Output) -> Result<()> {
+    const COLUMNS: [Column; 3] = [text("check"), text("verdict"), text("why")];
+    let records = report.findings.iter().map(|(subject, verdict)| {
+        let (name, why) = match verdict {
             Verdict::Good => ("ok", ""),
-            Verdict::Warning(text) => ("warning", text.as_str()),
-            Verdict::Refused(text) => ("refused", text.as_str()),
+            Verdict::Warning(why) => ("warning", why.as_str()),
+            Verdict::Refused(why) => ("refused", why.as_str()),
         };
-        let line = match form {
-            OutputForm::Text => format!("{subject:<12}{name:<8} {text}").trim_end().to_owned(),
-            OutputForm::Json => json!({
-                "bucket": report.bucket, "check": subject.to_string(), "verdict": name, "text": text,
-            })
-            .to_string(),
-        };
-        match writeln!(out, "{line}") {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
-            _ => {}
+        Record {
+            cells: vec![subject.to_string(), name.to_owned(), why.to_owned()],
+            json: json!({
+                "bucket": report.bucket, "check": subject.to_string(), "verdict": name, "text": why,
+            }),
         }
-    }
-    Ok(())
+    });
+    Printer::stdout(output).table(&COLUMNS, &records.collect::<Vec<_>>())
 }

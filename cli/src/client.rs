@@ -52,7 +52,7 @@ impl ClientContext for Context {
 impl ConsumerContext for Context {}
 
 /// Settings that every command's client has. Later ones win, so `--client-setting` comes last.
-pub(crate) fn config(bootstrap: &Bootstrap, own: &[(&str, &str)]) -> Result<ClientConfig> {
+pub(crate) fn config(bootstrap: &Bootstrap, own: &[(&str, &str)]) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", &bootstrap.bootstrap)
@@ -61,17 +61,9 @@ pub(crate) fn config(bootstrap: &Bootstrap, own: &[(&str, &str)]) -> Result<Clie
         config.set(*key, *value);
     }
     for setting in &bootstrap.client_setting {
-        let (key, value) = key_value(setting, "--client-setting")?;
-        config.set(key, value);
+        config.set(&setting.key, &setting.value);
     }
-    Ok(config)
-}
-
-/// Splits `KEY=VALUE`.
-pub(crate) fn key_value<'a>(text: &'a str, flag: &str) -> Result<(&'a str, &'a str)> {
-    text.split_once('=')
-        .filter(|(key, _)| !key.is_empty())
-        .ok_or_else(|| anyhow!("{flag} wants KEY=VALUE, not {text:?}"))
+    config
 }
 
 /// Makes a client.

@@ -17,7 +17,8 @@ use aquifer_metadata_api::register::AgentAddress;
 use aquifer_store::{ObjectStore, Ports, location::Wrapping};
 
 use crate::{
-    arguments::{BlockCompression, Clients, Dev, Tuning},
+    arguments::{BlockCompression, ClientMetrics, Clients, Dev, Tuning},
+    broker_configs,
     data_folder::DataFolder,
 };
 
@@ -48,11 +49,15 @@ impl Process {
         let journal = Arc::new(journal);
         let url = format!("file://{}", data.bucket().display());
         let store = aquifer_store::open(&url, ports, Wrapping::default()).await?;
+        let settings = LeaderSettings {
+            broker_configs: broker_configs::configs(&dev.clients.broker_configs),
+            ..LeaderSettings::default()
+        };
         let leader = Leader::start_on(
             Arc::clone(&journal) as Arc<dyn Journal>,
             Arc::clone(&store),
             ports.clone(),
-            LeaderSettings::default(),
+            settings,
         )
         .await
         .with_context(|| format!("the metadata in {} cannot be served", path.display()))?;
@@ -117,6 +122,9 @@ pub(crate) fn agent_settings(
     let mut settings = AgentSettings::new(address);
     let tuning = &clients.tuning;
     settings.auto_create_topics = clients.auto_create_topics;
+    settings.broker_configs = broker_configs::configs(&clients.broker_configs);
+    broker_configs::warn_of_idle(&settings.broker_configs);
+    settings.telemetry.kept = clients.client_metrics == ClientMetrics::Keep;
     settings.connections.connections_max = tuning.connections_max;
     settings.connections.idle_max = tuning.idle_max.0;
     settings.connections.drain_max = tuning.drain_max.0;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use aquifer_store::Ports;
 use rdkafka::{
     Message, Offset, TopicPartitionList,
@@ -15,7 +15,7 @@ use rdkafka::{
 };
 
 use crate::{
-    arguments::{Consume, OutputForm},
+    arguments::{OutputForm, records::Consume},
     client::{self, Context},
     progress::{Counted, Progress},
     record_format::{RecordFormat, Shown},
@@ -29,15 +29,14 @@ const WAIT: Duration = Duration::from_millis(200);
 /// Runs the command.
 pub(crate) fn run(consume: &Consume) -> Result<()> {
     let format = match consume.output.output {
-        OutputForm::Json => RecordFormat::Json,
-        OutputForm::Text => RecordFormat::template(&consume.format)
-            .map_err(|reason| anyhow!("--format: {reason}"))?,
+        OutputForm::Json => &RecordFormat::Json,
+        OutputForm::Text => &consume.format,
     };
-    let consumer: BaseConsumer<Context> = client::create(&config(consume)?, Context::default())?;
+    let consumer: BaseConsumer<Context> = client::create(&config(consume), Context::default())?;
     let reader = Reader { consume, consumer };
     let ranges = reader.ranges()?;
     reader.assign(&ranges)?;
-    match reader.print(&format, &ranges) {
+    match reader.print(format, &ranges) {
         // A reader that went away (head, say) has seen what it wanted.
         Err(error) if is_broken_pipe(&error) => Ok(()),
         done => done,
@@ -50,7 +49,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn config(consume: &Consume) -> Result<rdkafka::ClientConfig> {
+fn config(consume: &Consume) -> rdkafka::ClientConfig {
     client::config(
         &consume.bootstrap,
         &[

@@ -47,15 +47,30 @@ impl DataFolder {
         }
     }
 
+    /// Locks a folder that has data, for commands that look at it.
+    pub(crate) fn existing(path: &Path) -> Result<Self> {
+        if !journal_in(path).is_file() {
+            bail!(
+                "there is no data of `aquifer dev` in {} (name its folder with --data)",
+                path.display()
+            );
+        }
+        Self::open(path)
+    }
+
     /// Where the journal is.
     pub(crate) fn journal(&self) -> PathBuf {
-        self.path.join("metadata").join("journal.db")
+        journal_in(&self.path)
     }
 
     /// Where the bucket is.
     pub(crate) fn bucket(&self) -> PathBuf {
         self.path.join("bucket")
     }
+}
+
+fn journal_in(folder: &Path) -> PathBuf {
+    folder.join("metadata").join("journal.db")
 }
 
 #[cfg(test)]
@@ -72,6 +87,15 @@ mod tests {
         assert!(error.contains(&*path.to_string_lossy()), "{error}");
         drop(first);
         DataFolder::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_folder_without_data_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("nothing");
+        let error = DataFolder::existing(&path).unwrap_err().to_string();
+        assert!(error.contains("no data"), "{error}");
+        assert!(!path.exists());
     }
 
     #[test]

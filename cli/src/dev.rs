@@ -1,11 +1,12 @@
 //! `aquifer dev`: from start to stop.
 
-use std::{io::Write as _, net::SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::{Result, anyhow, bail};
 use aquifer_agent::listener::Listener;
 use aquifer_metadata_api::register::AgentAddress;
 use aquifer_store::Ports;
+use serde_json::json;
 use tracing::info;
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     compose::Process,
     data_folder::DataFolder,
     http, open_files,
+    output::Printer,
     signals::{Stop, on_threads},
 };
 
@@ -72,12 +74,19 @@ fn advertised(dev: &Dev, kafka: &Listener) -> AgentAddress {
 
 /// Says where to connect: a line on stdout, for people and scripts.
 fn announce(dev: &Dev, process: &Process, kafka: &str, http: SocketAddr) {
-    info!(cluster = %process.leader.cluster(), kafka, %http, "ready");
-    // Nobody has to read it.
-    let _ = writeln!(
-        std::io::stdout(),
-        "aquifer is ready: Kafka clients connect to {kafka}, health and metrics are at \
-         http://{http}, data is in {}",
-        dev.data.display()
+    let cluster = process.leader.cluster();
+    info!(%cluster, kafka, %http, "ready");
+    let data = dev.data.display().to_string();
+    let text = format!(
+        "aquifer is ready: Kafka clients connect to {kafka}, health and metrics are at http://{http}, data is \
+         in {data}"
     );
+    let json = json!({
+        "kafka": kafka,
+        "http": http.to_string(),
+        "data": data,
+        "cluster": cluster.to_string(),
+    });
+    // Nobody has to read it.
+    let _ = Printer::stdout(dev.output).say(&text, &json);
 }

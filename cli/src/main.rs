@@ -4,21 +4,31 @@
 mod address;
 mod agent;
 mod arguments;
+mod broker_configs;
 mod bucket;
 mod client;
+mod cluster_status;
+mod completions;
 mod compose;
+mod configs;
 mod consume;
 mod data_folder;
 mod dev;
 mod http;
+mod inspect;
 mod instant;
+mod journal_source;
+mod key_value;
 mod logging;
 mod metadata;
 mod metadata_admin;
 mod open_files;
+mod output;
 mod produce;
 mod progress;
+mod protocol;
 mod record_format;
+mod runtime;
 mod secret;
 mod server;
 mod settings;
@@ -27,10 +37,12 @@ mod start_position;
 mod sweeping;
 mod topic;
 mod units;
+mod usage;
 
 use std::process::ExitCode;
 
 use arguments::Command;
+use usage::Usage;
 
 // Many threads allocate and free buffers of each other here, which is where the system's allocator is
 // slow and keeps memory.
@@ -54,9 +66,13 @@ fn main() -> ExitCode {
         Command::Agent(agent) => agent::run(&agent),
         Command::Metadata(metadata) => metadata::run(&metadata),
         Command::Topic(topic) => topic::run(&topic),
+        Command::Config(config) => configs::run(&config),
         Command::Produce(produce) => produce::run(&produce),
         Command::Consume(consume) => consume::run(&consume),
+        Command::Cluster(cluster) => cluster_status::run(&cluster),
         Command::Bucket(bucket) => bucket::run(&bucket),
+        Command::Inspect(inspect) => inspect::run(&inspect),
+        Command::Completions(completions) => completions::run(&completions),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -65,7 +81,10 @@ fn main() -> ExitCode {
             let text = format!("{error:#}");
             let words: Vec<&str> = text.split_whitespace().collect();
             eprintln!("aquifer: {}", words.join(" "));
-            ExitCode::FAILURE
+            match error.downcast_ref::<Usage>() {
+                Some(_) => ExitCode::from(2),
+                None => ExitCode::FAILURE,
+            }
         }
     }
 }

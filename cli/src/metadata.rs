@@ -10,7 +10,7 @@ use aquifer_metadata::{
     member::{Member, MemberSettings},
     role::Role,
 };
-use aquifer_metadata_api::secret::ClusterSecret;
+use aquifer_metadata_api::{config::Configs, secret::ClusterSecret};
 use aquifer_store::{ObjectStore, Ports, location::Wrapping};
 use tokio::{net::TcpListener, sync::watch};
 use tracing::info;
@@ -18,7 +18,7 @@ use tracing::info;
 use crate::{
     address::{Advertised, Listen, authority},
     arguments::cluster::{Metadata, MetadataProcess},
-    http, metadata_admin, open_files, secret,
+    broker_configs, http, metadata_admin, open_files, secret,
     signals::{Stop, on_threads},
     sweeping,
 };
@@ -59,13 +59,15 @@ async fn serve(
     let starting = async {
         let store = aquifer_store::open(bucket, &ports, Wrapping::default()).await?;
         readiness.say(Err("waiting for the database".to_owned()));
-        let endpoint = authority(&host, port);
+        let configs = broker_configs::configs(&arguments.broker_configs);
+        broker_configs::warn_of_idle(&configs);
+        let settings = leader_settings(authority(&host, port), configs);
         let starting = ServedMetadata::start(
             &ports,
             postgres,
             Arc::clone(&store),
             listener,
-            endpoint,
+            settings,
             secret,
         );
         anyhow::Ok((starting.await?, store))
@@ -127,6 +129,16 @@ fn health(role: &Role) -> Result<&'static str, String> {
     }
 }
 
+/// How a process leads that others reach at `endpoint`.
+pub(crate) fn leader_settings(endpoint: String, broker_configs: Configs) -> LeaderSettings {
+    LeaderSettings {
+        holder: endpoint.clone(),
+        endpoint,
+        broker_configs,
+        ..LeaderSettings::default()
+    }
+}
+
 /// A metadata process that serves.
 pub(crate) struct ServedMetadata {
     pub(crate) member: Member,
@@ -141,17 +153,14 @@ impl ServedMetadata {
         postgres: &str,
         store: Arc<dyn ObjectStore>,
         listener: TcpListener,
-        endpoint: String,
+        leader: LeaderSettings,
         secret: ClusterSecret,
     ) -> Result<Self> {
         let settings = PostgresSettings::new(postgres);
         let journal = PostgresJournal::connect(settings, ports.clone()).await?;
+        let endpoint = leader.endpoint.clone();
         let settings = MemberSettings {
-            leader: LeaderSettings {
-                holder: endpoint.clone(),
-                endpoint: endpoint.clone(),
-                ..LeaderSettings::default()
-            },
+            leader,
             ..MemberSettings::default()
         };
         let member = Member::start(Arc::new(journal), store, ports, settings);

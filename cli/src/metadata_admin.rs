@@ -1,11 +1,8 @@
 //! `aquifer metadata migrate|status|accept-loss`: what operators do to the metadata service's state.
 
-use std::{
-    io::{self, Write},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use aquifer_metadata::{
     accept_loss::{AcceptSettings, Accepted, accept_loss},
     journal::postgres::{PostgresJournal, PostgresSettings},
@@ -16,10 +13,11 @@ use aquifer_store::{ObjectStore, Ports, location::Wrapping};
 use serde_json::json;
 
 use crate::{
-    arguments::{
-        OutputForm,
-        cluster::{AcceptLoss, Bucket, MetadataAction, MetadataStatus, Postgres},
+    arguments::cluster::{
+        AcceptLoss, Bucket, MetadataAction, MetadataMigrate, MetadataStatus, Postgres,
     },
+    journal_source::open_postgres,
+    output::Printer,
     signals::on_threads,
 };
 
@@ -50,16 +48,19 @@ fn left_behind(action: &MetadataAction) -> &'static str {
 async fn act(action: &MetadataAction) -> Result<()> {
     let ports = Ports::system();
     match action {
-        MetadataAction::Migrate(postgres) => migrate(postgres, ports).await,
+        MetadataAction::Migrate(arguments) => migrate(arguments, ports).await,
         MetadataAction::Status(arguments) => show_status(arguments, &ports).await,
         MetadataAction::AcceptLoss(arguments) => accept(arguments, &ports).await,
     }
 }
 
-async fn migrate(postgres: &Postgres, ports: Ports) -> Result<()> {
-    let settings = PostgresSettings::new(&postgres.postgres);
+async fn migrate(arguments: &MetadataMigrate, ports: Ports) -> Result<()> {
+    let settings = PostgresSettings::new(&arguments.postgres.postgres);
     let version = PostgresJournal::migrate(settings, ports).await?;
-    print(&[format!("the database has the tables of version {version}")])
+    Printer::stdout(arguments.output).say(
+        &format!("the database has the tables of version {version}"),
+        &json!({ "schema_version": version }),
+    )
 }
 
 /// Database and bucket, neither of them changed.
@@ -68,13 +69,7 @@ async fn open(
     bucket: &Bucket,
     ports: &Ports,
 ) -> Result<(Arc<PostgresJournal>, Arc<dyn ObjectStore>)> {
-    let settings = PostgresSettings {
-        migrate: false,
-        ..PostgresSettings::new(&postgres.postgres)
-    };
-    let journal = PostgresJournal::connect(settings, ports.clone())
-        .await
-        .context("the database cannot be used")?;
+    let journal = open_postgres(&postgres.postgres, ports).await?;
     let store = aquifer_store::open(&bucket.bucket, ports, Wrapping::default()).await?;
     Ok((Arc::new(journal), store))
 }
@@ -82,17 +77,14 @@ async fn open(
 async fn show_status(arguments: &MetadataStatus, ports: &Ports) -> Result<()> {
     let (journal, store) = open(&arguments.postgres, &arguments.bucket, ports).await?;
     let status = status(&*journal, &*store, Budgets::default()).await?;
-    match arguments.output.output {
-        OutputForm::Text => print(&status_lines(&status))?,
-        OutputForm::Json => print(&[status_json(&status).to_string()])?,
-    }
+    Printer::stdout(arguments.output).facts(&status_facts(&status), &status_json(&status))?;
     match status.problem {
         Some(problem) => bail!("nobody may serve: {problem}"),
         None => Ok(()),
     }
 }
 
-fn status_lines(status: &Status) -> Vec<String> {
+pub(crate) fn status_facts(status: &Status) -> Vec<(&'static str, String)> {
     let cluster = match status.cluster {
         Some(cluster) => cluster.to_string(),
         None => "none: the database is empty".to_owned(),
@@ -108,7 +100,7 @@ fn status_lines(status: &Status) -> Vec<String> {
         None => "yes".to_owned(),
         Some(problem) => format!("no: {problem}"),
     };
-    [
+    vec![
         ("cluster", cluster),
         ("incarnation", status.incarnation.to_string()),
         ("newest row", status.newest.to_string()),
@@ -125,12 +117,9 @@ fn status_lines(status: &Status) -> Vec<String> {
         ),
         ("database and bucket agree", agree),
     ]
-    .into_iter()
-    .map(|(name, value)| format!("{name:<26} {value}"))
-    .collect()
 }
 
-fn status_json(status: &Status) -> serde_json::Value {
+pub(crate) fn status_json(status: &Status) -> serde_json::Value {
     let lease = status.lease.as_ref().map(
         |lease| json!({"holder": lease.holder, "term": lease.term.0, "endpoint": lease.endpoint}),
     );
@@ -158,10 +147,12 @@ async fn accept(arguments: &AcceptLoss, ports: &Ports) -> Result<()> {
         ..AcceptSettings::default()
     };
     let accepted = accept_loss(journal, store, ports, &settings).await?;
-    match arguments.output.output {
-        OutputForm::Text => print(&accepted_lines(&accepted)),
-        OutputForm::Json => print(&[accepted_json(&accepted).to_string()]),
+    let mut printer = Printer::stdout(arguments.output);
+    if printer.is_json() {
+        return printer.say("", &accepted_json(&accepted));
     }
+    let lines = accepted_lines(&accepted);
+    lines.iter().try_for_each(|line| printer.heading(line))
 }
 
 fn accepted_lines(accepted: &Accepted) -> Vec<String> {
@@ -201,16 +192,4 @@ fn accepted_json(accepted: &Accepted) -> serde_json::Value {
         "witnesses": accepted.witnesses,
         "partitions": partitions.collect::<Vec<_>>(),
     })
-}
-
-fn print(lines: &[String]) -> Result<()> {
-    let mut out = io::stdout().lock();
-    for line in lines {
-        match writeln!(out, "{line}") {
-            // nobody reads on
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            other => other?,
-        }
-    }
-    Ok(())
 }

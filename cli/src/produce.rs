@@ -19,10 +19,13 @@ use rdkafka::{
     message::{DeliveryResult, Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
 };
+use serde_json::json;
 
 use crate::{
-    arguments::{Codec, Produce},
+    arguments::records::{Codec, Produce},
     client::{self, Context},
+    key_value::KeyValue,
+    output::Printer,
     progress::{Counted, Progress},
 };
 
@@ -37,10 +40,10 @@ const POLL_EVERY: u64 = 1_000;
 
 /// Runs the command.
 pub(crate) fn run(produce: &Produce) -> Result<()> {
-    let headers = headers(&produce.header)?;
+    let headers = headers(&produce.header);
     let (input, bytes) = open(produce.file.as_deref())?;
     let producer: BaseProducer<Deliveries> =
-        client::create(&config(produce)?, Deliveries::default())?;
+        client::create(&config(produce), Deliveries::default())?;
     producer
         .client()
         .fetch_metadata(Some(&produce.topic), client::timeout(&produce.bootstrap))
@@ -69,7 +72,7 @@ fn outcome(read: Result<()>, written: Result<()>) -> Result<()> {
     }
 }
 
-fn config(produce: &Produce) -> Result<rdkafka::ClientConfig> {
+fn config(produce: &Produce) -> rdkafka::ClientConfig {
     let codec = match produce.compression {
         Codec::None => "none",
         Codec::Gzip => "gzip",
@@ -96,19 +99,18 @@ fn config(produce: &Produce) -> Result<rdkafka::ClientConfig> {
     )
 }
 
-fn headers(flags: &[String]) -> Result<Option<OwnedHeaders>> {
+fn headers(flags: &[KeyValue]) -> Option<OwnedHeaders> {
     if flags.is_empty() {
-        return Ok(None);
+        return None;
     }
-    let mut headers = OwnedHeaders::new_with_capacity(flags.len());
-    for flag in flags {
-        let (key, value) = client::key_value(flag, "--header")?;
-        headers = headers.insert(Header {
-            key,
-            value: Some(value),
-        });
-    }
-    Ok(Some(headers))
+    let headers = OwnedHeaders::new_with_capacity(flags.len());
+    let headers = flags.iter().fold(headers, |headers, header| {
+        headers.insert(Header {
+            key: &header.key,
+            value: Some(&header.value),
+        })
+    });
+    Some(headers)
 }
 
 /// The input and, where that is known, its size.
@@ -248,6 +250,12 @@ impl Deliveries {
     fn summary(&self, produce: &Produce, lines: u64) -> Result<()> {
         let failures = self.failures.load(Ordering::Relaxed);
         let delivered = self.delivered.load(Ordering::Relaxed);
+        let mut printer = Printer::stdout(produce.output);
+        if printer.is_json() && !produce.quiet {
+            let failed = lines.saturating_sub(delivered);
+            let json = json!({ "topic": produce.topic, "written": delivered, "failed": failed });
+            printer.say("", &json)?;
+        }
         if failures > 0 || delivered != lines {
             let seen = self
                 .client
@@ -260,7 +268,7 @@ impl Deliveries {
                 produce.topic
             );
         }
-        if !produce.quiet {
+        if !produce.quiet && !printer.is_json() {
             eprintln!("{delivered} records written to {}", produce.topic);
         }
         Ok(())

@@ -18,7 +18,7 @@ use crate::{
     agent::{ServedAgent, Sockets, follow_fence},
     arguments::cluster::Server,
     http::{self, Readiness},
-    metadata::{ServedMetadata, bind, follow_role},
+    metadata::{ServedMetadata, bind, follow_role, leader_settings},
     open_files, secret,
     signals::{Stop, on_threads},
     sweeping,
@@ -68,7 +68,7 @@ async fn serve(arguments: &Server, mut stop: Stop) -> Result<()> {
             &arguments.postgres.postgres,
             Arc::clone(&store),
             listener,
-            authority(&host, port),
+            leader_settings(authority(&host, port), settings.broker_configs.clone()),
             secret.clone(),
         );
         anyhow::Ok((starting.await?, store, settings))

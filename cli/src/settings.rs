@@ -275,13 +275,17 @@ fn unknown<'a>(key: &str, table: &str, known: impl Iterator<Item = &'a str>) -> 
         "" => String::new(),
         table => format!(" in [{table}]"),
     };
-    let bare = key.trim_matches(['[', ']']);
-    let nearest = known
-        .map(|name| (distance(bare, name), name))
-        .min()
-        .map(|(_, name)| format!("; did you mean {name}?"))
-        .unwrap_or_default();
+    let nearest = nearest(key.trim_matches(['[', ']']), known);
     format!("unknown setting {key}{place}{nearest}")
+}
+
+/// Words that name the one of `known` that was meant.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    known
+        .map(|known| (distance(name, known), known))
+        .min()
+        .map(|(_, known)| format!("; did you mean {known}?"))
+        .unwrap_or_default()
 }
 
 /// How many letters must be changed, added or left out to get from one word to the other.

@@ -38,8 +38,10 @@ async fn a_good_bucket_passes_and_others_say_why_not() {
     let good = checked(url("bucket/prod"), &[], "test-secret").await;
     let (out, err) = (text(&good.stdout), text(&good.stderr));
     assert!(good.status.success(), "{out}{err}");
-    assert_eq!(out.lines().count(), 7, "{out}");
-    assert!(out.lines().all(|line| line.ends_with(" ok")), "{out}");
+    let (title, findings) = out.split_once('\n').unwrap();
+    assert_eq!(title.split_whitespace().next(), Some("CHECK"));
+    assert_eq!(findings.lines().count(), 7, "{out}");
+    assert!(findings.lines().all(|line| line.ends_with(" ok")), "{out}");
     assert_eq!(server.totals("bucket"), Some((0, 0)));
 
     server.set_faults(Faults {

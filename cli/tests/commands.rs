@@ -2,108 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::{
-    io::{BufRead, BufReader, Read, Write},
-    path::Path,
-    process::{Child, Command, Output, Stdio},
-};
+mod support;
+
+use std::{io::Read, process::Stdio};
 
 use serde_json::{Value, json};
+use support::Dev;
 use tempfile::TempDir;
-
-/// `aquifer dev` on a free port; killed when dropped.
-struct Dev {
-    process: Child,
-    kafka: String,
-    http: String,
-}
-
-impl Drop for Dev {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Dev {
-    fn start(data: &Path) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_aquifer"))
-            .args([
-                "dev",
-                "--kafka-listen",
-                "127.0.0.1:0",
-                "--http-listen",
-                "127.0.0.1:0",
-            ])
-            .arg("--data")
-            .arg(data)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let after = |words: &str| {
-            let rest = line
-                .split(words)
-                .nth(1)
-                .unwrap_or_else(|| panic!("{line:?}"));
-            rest.split(',').next().unwrap().trim().to_owned()
-        };
-        Self {
-            kafka: after("clients connect to "),
-            http: after("http://"),
-            process,
-        }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_aquifer"));
-        command
-            .args(arguments)
-            .env("AQUIFER_BOOTSTRAP", &self.kafka);
-        command
-    }
-
-    fn run(&self, arguments: &[&str], input: &[u8]) -> Output {
-        let mut child = self
-            .command(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // A command that fails early does not read.
-        let _ = child.stdin.take().unwrap().write_all(input);
-        child.wait_with_output().unwrap()
-    }
-
-    fn ok(&self, arguments: &[&str], input: &[u8]) -> Vec<u8> {
-        let output = self.run(arguments, input);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {errors}");
-        output.stdout
-    }
-
-    fn fails(&self, arguments: &[&str], input: &[u8], says: &str) {
-        let output = self.run(arguments, input);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success(), "{arguments:?}: {errors}");
-        assert!(errors.contains(says), "{arguments:?}: {errors}");
-        assert!(!errors.contains("panicked"), "{arguments:?}: {errors}");
-    }
-
-    fn json(&self, arguments: &[&str]) -> Vec<Value> {
-        let lines = self.ok(arguments, b"");
-        let lines = String::from_utf8(lines).unwrap();
-        lines
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
-    }
-}
 
 #[test]
 fn lines_come_back_byte_for_byte_with_every_codec() {
@@ -300,10 +205,7 @@ fn a_stop_is_clean_and_keeps_everything() {
     let folder = TempDir::new().unwrap();
     let mut dev = Dev::start(folder.path());
     dev.ok(&["produce", "t", "-q"], b"one\ntwo\n");
-    let pid = dev.process.id().to_string();
-    let kill = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-    assert!(kill.success());
-    assert_eq!(dev.process.wait().unwrap().code(), Some(0));
+    dev.stop();
     let dev = Dev::start(folder.path());
     assert_eq!(dev.ok(&["consume", "t", "-e"], b""), b"one\ntwo\n");
     assert!(dev.http.starts_with("127.0.0.1:"));

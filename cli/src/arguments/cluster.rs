@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, builder::BoolishValueParser};
 
-use super::{Clients, Output};
+use super::{BrokerConfigs, Clients, Output};
 use crate::{
     address::{Advertised, Listen},
     units::{Span, above_zero},
 };
 
-const POSTGRES: &str = "Postgres database of the metadata service: \
+pub(super) const POSTGRES: &str = "Postgres database of the metadata service: \
     postgres://user:password@host:5432/database. The primary, not through a pooler in transaction mode";
-const BUCKET: &str = "Where objects are: s3://bucket/prefix (credentials and region as the AWS command line \
+pub(super) const BUCKET: &str = "Where objects are: s3://bucket/prefix (credentials and region as the AWS command line \
     finds them; ?endpoint=http://host:port for other servers), or file:///folder";
 
 /// What admits processes to the cluster: one of the two.
@@ -197,6 +197,8 @@ pub(crate) struct MetadataProcess {
     #[arg(long, env = "AQUIFER_METADATA_ADVERTISE", value_name = "HOST[:PORT]")]
     pub(crate) advertise: Option<Advertised>,
     #[command(flatten)]
+    pub(crate) broker_configs: BrokerConfigs,
+    #[command(flatten)]
     pub(crate) sweeping: Sweeping,
     #[command(flatten)]
     pub(crate) http: Http,
@@ -242,7 +244,7 @@ pub(crate) enum MetadataAction {
     ///
     /// A process that starts does the same; this is for databases where only another user may. Nothing
     /// that runs is disturbed.
-    Migrate(Postgres),
+    Migrate(MetadataMigrate),
     /// Shows what database and bucket say, and whether they agree
     ///
     /// Changes nothing. The exit code is not 0 if nobody may serve from the two.
@@ -254,6 +256,15 @@ pub(crate) enum MetadataAction {
     /// cluster begins a new incarnation. Let agents and metadata processes run some seconds before: they
     /// leave what they remember in the bucket. Running ones notice by themselves that it was accepted.
     AcceptLoss(AcceptLoss),
+}
+
+/// The database whose tables are created or updated.
+#[derive(Debug, Args)]
+pub(crate) struct MetadataMigrate {
+    #[command(flatten)]
+    pub(crate) postgres: Postgres,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// Database and bucket of a cluster.

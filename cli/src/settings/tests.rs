@@ -1,8 +1,9 @@
 use super::*;
 use crate::{
     arguments::{
-        Codec, Command, Dev, Produce,
+        Command, Dev,
         cluster::{MetadataProcess, Server},
+        records::{Codec, Produce},
     },
     units::Bytes,
 };
@@ -105,7 +106,8 @@ fn tables_are_for_one_command() {
     let produce = produce(file);
     assert_eq!(produce.compression, Codec::Zstd);
     assert_eq!(produce.bootstrap.bootstrap, "b:1");
-    assert_eq!(produce.header, ["a=1", "a=2"]);
+    let values: Vec<&str> = produce.header.iter().map(|h| h.value.as_str()).collect();
+    assert_eq!(values, ["1", "2"]);
     assert!(produce.quiet);
     let create = read(&["topic", "create", "t"], file).unwrap();
     assert_eq!(create.log.as_deref(), Some("debug"));
@@ -256,4 +258,30 @@ fn regression_one_file_serves_agents_and_metadata_processes() {
     let metadata = metadata(&file);
     assert_eq!(host(&metadata.advertise).as_deref(), Some("metadata-2"));
     assert_eq!(metadata.listen.to_string(), "0.0.0.0:1");
+}
+
+#[test]
+fn broker_configs_stand_in_the_file_and_are_checked() {
+    let file = "broker-config = [\"log.retention.hours=24\", \"num.partitions=3\"]\n";
+    let configs = dev(&["dev"], file).clients.broker_configs.broker_config;
+    let names: Vec<&str> = configs.iter().map(|config| config.key.as_str()).collect();
+    assert_eq!(names, ["log.retention.hours", "num.partitions"]);
+    let server = server(&format!("{CLUSTER}{file}"));
+    assert_eq!(server.serving.clients.broker_configs.broker_config, configs);
+    let metadata = metadata(&format!("{CLUSTER}{file}"));
+    assert_eq!(metadata.broker_configs.broker_config, configs);
+    let error = read(&["dev"], "broker-config = \"log.retention.hour=24\"\n").unwrap_err();
+    assert!(
+        error.contains("did you mean log.retention.hours?"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_said_of_new_topics_alters_none() {
+    let file = "partitions = 5\ntopic-config = \"retention.ms=1\"\n";
+    let altered = read(&["topic", "alter", "t"], file).unwrap().command;
+    let text = format!("{altered:?}");
+    assert!(text.contains("new_partitions: None"), "{text}");
+    assert!(text.contains("set_config: []"), "{text}");
 }

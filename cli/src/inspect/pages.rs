@@ -1,0 +1,323 @@
+//! `aquifer inspect pages`: packed parts of the state.
+
+use anyhow::{Context as _, Result, bail};
+use aquifer_format::{
+    ids::{ObjectId, UploadEpoch, WriterSlot},
+    key::object_name,
+};
+use aquifer_metadata::{
+    journal::Page,
+    state::{
+        Slot,
+        page::view::{HeadView, PageView, ProducerView},
+    },
+};
+use aquifer_metadata_api::extent::Extent;
+use aquifer_store::Ports;
+use serde_json::{Value, json};
+
+use super::event::address;
+use crate::{
+    arguments::inspect::{InspectPages, PageKind},
+    journal_source::JournalSource,
+    output::{Printer, hex, summary},
+    runtime::wait,
+};
+
+/// Runs the command.
+pub(super) fn run(arguments: &InspectPages) -> Result<()> {
+    let loaded = wait(async {
+        let of = &arguments.journal;
+        let ports = Ports::system();
+        let source =
+            JournalSource::open(of.postgres.as_deref(), of.data.as_deref(), &ports).await?;
+        let loaded = source.journal.load().await;
+        loaded.context("the pages cannot be read")
+    })??;
+    let mut printer = Printer::stdout(arguments.output);
+    let mut problems: Vec<String> = Vec::new();
+    for page in &loaded.pages {
+        match PageView::read(page) {
+            Ok(view) => {
+                let (kind, name, fields) = shown(&view);
+                if arguments.kind.is_empty() || arguments.kind.contains(&kind) {
+                    show(&mut printer, page, name, fields)?;
+                }
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                let key = hex(&page.key.0);
+                let json = json!({ "key": key, "row": page.seq.0, "problem": reason });
+                printer.say(&format!("{:>10}  {reason}", page.seq), &json)?;
+                problems.push(reason);
+            }
+        }
+        if printer.is_closed() {
+            break;
+        }
+    }
+    match problems.first() {
+        None => Ok(()),
+        Some(first) => bail!(
+            "{} pages are not as they should be: {first}",
+            problems.len()
+        ),
+    }
+}
+
+fn show<W: std::io::Write>(
+    printer: &mut Printer<W>,
+    page: &Page,
+    name: &str,
+    fields: Value,
+) -> Result<()> {
+    let bytes = page.bytes.len();
+    let text = format!(
+        "{:>10} {bytes:>8}  {name:<15} {}",
+        page.seq,
+        summary(&fields)
+    );
+    let json = json!({
+        "page": name,
+        "key": hex(&page.key.0),
+        "row": page.seq.0,
+        "bytes": bytes,
+        "fields": fields,
+    });
+    printer.say(&text, &json)
+}
+
+/// A page's kind, its name, and what it holds.
+fn shown(view: &PageView) -> (PageKind, &'static str, Value) {
+    let (kind, name) = match view {
+        PageView::Counters { .. } => (PageKind::Counters, "counters"),
+        PageView::Slots { .. } => (PageKind::Slots, "slots"),
+        PageView::Session { .. } => (PageKind::Session, "session"),
+        PageView::Topic(_) => (PageKind::Topic, "topic"),
+        PageView::Head(_) => (PageKind::Head, "head"),
+        PageView::Extents { .. } => (PageKind::Extents, "extents"),
+        PageView::Released { .. } => (PageKind::Released, "released"),
+        PageView::BrokerConfigs(_) => (PageKind::BrokerConfigs, "broker_configs"),
+    };
+    (kind, name, fields(view))
+}
+
+fn fields(view: &PageView) -> Value {
+    match view {
+        PageView::Counters {
+            cluster,
+            incarnation,
+            upload_epoch,
+            next_leader_epoch,
+            next_producer_id,
+        } => json!({
+            "cluster": cluster.map(|cluster| cluster.to_string()),
+            "incarnation": incarnation.0,
+            "upload_epoch": upload_epoch.0,
+            "next_leader_epoch": next_leader_epoch.0,
+            "next_producer_id": next_producer_id.0,
+        }),
+        PageView::Slots {
+            next_slot,
+            next_session,
+            slots,
+        } => json!({
+            "next_slot": next_slot.0,
+            "next_session": next_session.0,
+            "slots": slots.iter().map(slot).collect::<Vec<_>>(),
+        }),
+        PageView::Session {
+            session,
+            slot,
+            agent,
+            last,
+            answered_through,
+            remembered,
+        } => json!({
+            "session": session.0,
+            "slot": slot.0,
+            "agent": address(agent),
+            "last_commit": last.0,
+            "answered_through": answered_through.0,
+            "remembered": remembered.iter().map(|number| number.0).collect::<Vec<_>>(),
+        }),
+        PageView::Topic(topic) => json!({
+            "topic_id": topic.id.to_string(),
+            "topic": topic.name,
+            "partitions": topic.partitions,
+            "leader_epoch": topic.leader_epoch.0,
+            "configs": topic.configs,
+        }),
+        PageView::Head(view) => head(view),
+        PageView::Extents {
+            partition,
+            first,
+            dropped,
+            extents,
+        } => json!({
+            "partition": partition.to_string(),
+            "first": first.0,
+            "dropped": dropped,
+            "extents": extents.iter().map(extent).collect::<Vec<_>>(),
+        }),
+        PageView::Released {
+            incarnation,
+            upload_epoch,
+            objects,
+        } => json!({
+            "incarnation": incarnation.0,
+            "upload_epoch": upload_epoch.0,
+            "objects": objects.iter().map(released).collect::<Vec<_>>(),
+        }),
+        PageView::BrokerConfigs(configs) => json!({ "configs": configs }),
+    }
+}
+
+fn slot((slot, what): (&WriterSlot, &Slot)) -> Value {
+    match what {
+        Slot::Live(session) => json!({ "slot": slot.0, "session": session.0 }),
+        Slot::Resting { since } => json!({ "slot": slot.0, "resting_since": since.0 }),
+    }
+}
+
+fn released((id, bytes, since): &(ObjectId, u64, UploadEpoch)) -> Value {
+    json!({ "object": object_name(id), "bytes": bytes, "since": since.0 })
+}
+
+fn head(head: &HeadView) -> Value {
+    let held: Vec<Value> = head
+        .held
+        .iter()
+        .map(|held| {
+            json!({
+                "session": held.session.0,
+                "commit": held.batch.number.0,
+                "run": held.batch.run,
+                "batch": held.batch.batch,
+            })
+        })
+        .collect();
+    json!({
+        "partition": head.partition.to_string(),
+        "log_start": head.log_start.0,
+        "high_watermark": head.high_watermark.0,
+        "ever_held": head.ever_held,
+        "producers": head.producers.iter().map(producer).collect::<Vec<_>>(),
+        "held": held,
+    })
+}
+
+fn producer(producer: &ProducerView) -> Value {
+    let batches: Vec<Value> = producer
+        .batches
+        .iter()
+        .map(|(sequence, records, base)| {
+            json!({ "first_sequence": sequence.0, "records": records, "base_offset": base.0 })
+        })
+        .collect();
+    json!({
+        "producer_id": producer.id.0,
+        "epoch": producer.epoch.0,
+        "last_seen": producer.last_seen.0,
+        "batches": batches,
+    })
+}
+
+fn extent(extent: &Extent) -> Value {
+    json!({
+        "first_offset": extent.base_offset.0,
+        "next_offset": extent.end_offset.0,
+        "max_timestamp": extent.max_timestamp,
+        "log_append_time": extent.log_append_time,
+        "object": object_name(&extent.object),
+        "run_position": extent.run_position,
+        "run_bytes": extent.run_bytes,
+        "expanded_position": extent.raw_start,
+        "expanded_bytes": extent.raw_bytes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use aquifer_format::ids::{
+        Incarnation, JournalSeq, LeaderEpoch, ObjectLevel, ProducerId, SessionId,
+    };
+    use aquifer_metadata::journal::PageKey;
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::arguments::OutputForm;
+
+    fn line(view: &PageView, form: OutputForm) -> String {
+        let page = Page {
+            key: PageKey(vec![1, 0xab]),
+            seq: JournalSeq(9),
+            bytes: Bytes::from_static(b"12345"),
+        };
+        let (_, name, fields) = shown(view);
+        let mut out = Vec::new();
+        show(&mut Printer::new(form, &mut out), &page, name, fields).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_page_is_a_line() {
+        let counters = PageView::Counters {
+            cluster: None,
+            incarnation: Incarnation(1),
+            upload_epoch: UploadEpoch(2),
+            next_leader_epoch: LeaderEpoch(3),
+            next_producer_id: ProducerId(4),
+        };
+        let text = line(&counters, OutputForm::Text);
+        assert!(text.starts_with("         9        5  counters "), "{text}");
+        assert!(text.contains("upload_epoch=2"), "{text}");
+        let json: Value = serde_json::from_str(&line(&counters, OutputForm::Json)).unwrap();
+        assert_eq!(
+            (&json["page"], &json["key"], &json["row"], &json["bytes"]),
+            (&json!("counters"), &json!("01ab"), &json!(9), &json!(5))
+        );
+        assert_eq!(json["fields"]["cluster"], Value::Null);
+    }
+
+    #[test]
+    fn slots_and_released_objects_are_listed() {
+        let slots = BTreeMap::from([
+            (WriterSlot(1), Slot::Live(SessionId(7))),
+            (
+                WriterSlot(2),
+                Slot::Resting {
+                    since: UploadEpoch(5),
+                },
+            ),
+        ]);
+        let slots = PageView::Slots {
+            next_slot: WriterSlot(3),
+            next_session: SessionId(8),
+            slots,
+        };
+        assert_eq!(
+            fields(&slots)["slots"],
+            json!([{ "slot": 1, "session": 7 }, { "slot": 2, "resting_since": 5 }])
+        );
+        let id = ObjectId {
+            incarnation: Incarnation(1),
+            upload_epoch: UploadEpoch(2),
+            writer: WriterSlot(3),
+            level: ObjectLevel::L1,
+            unique: 4,
+        };
+        let released = PageView::Released {
+            incarnation: Incarnation(1),
+            upload_epoch: UploadEpoch(2),
+            objects: vec![(id, 100, UploadEpoch(6))],
+        };
+        let object = "0000000001/0000000002/l1-3-0000000000000004";
+        assert_eq!(
+            fields(&released)["objects"],
+            json!([{ "object": object, "bytes": 100, "since": 6 }])
+        );
+    }
+}
