@@ -1,4 +1,5 @@
-//! Real clients as child processes: confluent-kafka (Python), the Apache Kafka Java client, kcat.
+//! Real clients as child processes: confluent-kafka (Python), the Apache Kafka Java client, kafkajs,
+//! @platformatic/kafka, kcat.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +17,14 @@ pub enum Client {
     Python,
     /// org.apache.kafka:kafka-clients.
     Java,
+    /// kafkajs.
+    Kafkajs,
+    /// @platformatic/kafka.
+    Platformatic,
 }
+
+/// The JavaScript engine, in the folder of the test clients.
+const NODE: &str = "node/node_modules/.bin/node";
 
 /// Where `tests/run` put what the clients need.
 ///
@@ -30,33 +38,62 @@ pub fn dependencies() -> PathBuf {
     let folder = std::env::var_os("AQUIFER_TEST_DEPS")
         .map_or_else(|| root.join("target/test-deps"), PathBuf::from);
     assert!(
-        folder.join("venv/bin/python").exists() && folder.join("classes/Client.class").exists(),
+        ["venv/bin/python", "classes/Tools.class", NODE]
+            .iter()
+            .all(|file| folder.join(file).exists()),
         "the test clients are not installed in {}: run tests/run --deps",
         folder.display()
     );
     folder
 }
 
+/// What a JVM runs faster with if it lives for seconds, and with less memory.
+pub const SHORT_LIVED: [&str; 3] = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+
+/// The class path of everything in Java: our own classes, then Apache Kafka's jars.
+#[must_use]
+pub fn class_path() -> String {
+    let deps = dependencies();
+    format!(
+        "{}:{}",
+        deps.join("classes").display(),
+        deps.join("jars/*").display()
+    )
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("clients")
+        .join(name)
+}
+
+/// A script of `tests/clients` in the Python that has the clients.
+fn python(name: &str) -> Command {
+    let mut command = Command::new(dependencies().join("venv/bin/python"));
+    command.arg(script(name));
+    command
+}
+
+/// A script of `tests/clients` in JavaScript.
+fn node(name: &str) -> Command {
+    let folder = dependencies();
+    let mut command = Command::new(folder.join(NODE));
+    command.arg(script(name)).env("AQUIFER_TEST_DEPS", folder);
+    command
+}
+
 impl Client {
-    /// Both.
+    /// Those that keep on trying, whatever happens to the brokers.
     pub const ALL: [Self; 2] = [Self::Python, Self::Java];
 
     fn command(self) -> Command {
-        let deps = dependencies();
         match self {
-            Self::Python => {
-                let mut command = Command::new(deps.join("venv/bin/python"));
-                command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/client.py"));
-                command
-            }
+            Self::Python => python("client.py"),
+            Self::Kafkajs => node("kafkajs.mjs"),
+            Self::Platformatic => node("platformatic.mjs"),
             Self::Java => {
                 let mut command = Command::new("java");
-                let jars = deps.join("jars/*");
-                let classes = deps.join("classes");
-                command
-                    .arg("-cp")
-                    .arg(format!("{}:{}", classes.display(), jars.display()));
-                command.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+                command.args(["-cp", &class_path()]).args(SHORT_LIVED);
                 command.arg("Client");
                 command
             }
@@ -118,6 +155,35 @@ impl Client {
             out,
         )
     }
+}
+
+/// Makes the admin calls of a client, and returns a line `CASE JSON` for each.
+///
+/// # Panics
+/// If the client has none or fails.
+#[must_use]
+pub fn administer(client: Client, bootstrap: &str) -> Vec<String> {
+    let mut command = match client {
+        Client::Python => python("admin.py"),
+        Client::Java => panic!("kafka_tools.rs makes Java's calls"),
+        Client::Kafkajs | Client::Platformatic => {
+            let mut command = client.command();
+            command.arg("admin");
+            command
+        }
+    };
+    let output = command
+        .arg(bootstrap)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the client can be started");
+    assert!(
+        output.status.success(),
+        "{client:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().map(str::to_owned).collect()
 }
 
 /// Starts kcat producing each line of `file` as a value, idempotently, about 400 lines a second.

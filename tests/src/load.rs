@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "it shows what was measured")]
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::Child,
 };
@@ -103,6 +104,13 @@ impl Load {
         self.runs.iter().map(lines).sum()
     }
 
+    /// Of each producer: how many records from the first on are acknowledged without a gap. A partition
+    /// that is stuck holds it, whatever the others do.
+    #[must_use]
+    pub fn settled(&self) -> Vec<usize> {
+        self.runs.iter().map(|run| settled(&run.acks)).collect()
+    }
+
     /// Waits for the producers' end and checks everything: all is acknowledged, nothing is lost, doubled
     /// or reordered, and both clients read the same.
     ///
@@ -132,6 +140,17 @@ impl Load {
         };
         self.runs.into_iter().map(told).collect()
     }
+}
+
+/// The length of the unbroken row of acknowledged records.
+fn settled(acks: &Path) -> usize {
+    let text = std::fs::read_to_string(acks).unwrap_or_default();
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let index = |line: &str| line.split(' ').next().and_then(|first| first.parse().ok());
+    let acknowledged: BTreeSet<usize> = whole.lines().filter_map(index).collect();
+    (0..)
+        .take_while(|index| acknowledged.contains(index))
+        .count()
 }
 
 /// The last line may be half of one: its writer was killed.

@@ -44,15 +44,21 @@ impl Connection {
     /// If nobody listens.
     #[must_use]
     pub fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the broker listens");
-        stream.set_nodelay(true).expect("a TCP option");
+        Self::try_open(address).expect("the broker listens")
+    }
+
+    /// Connects, if somebody listens.
+    #[must_use]
+    pub fn try_open(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
+        stream.set_nodelay(true).ok()?;
         stream
             .set_read_timeout(Some(Duration::from_secs(30)))
-            .expect("a socket option");
-        Self {
+            .ok()?;
+        Some(Self {
             stream,
             correlation: 0,
-        }
+        })
     }
 
     /// Sends a request and does not wait; returns its correlation id.
@@ -144,18 +150,23 @@ impl Connection {
 /// If the request can't be encoded in this version.
 #[must_use]
 pub fn encode<R: Request>(correlation: i32, version: i16, request: &R) -> Bytes {
+    try_encode(correlation, version, request).expect("a request of this version")
+}
+
+/// The same, or nothing if the version lacks a field that the request has.
+///
+/// # Panics
+/// If the request is too large.
+#[must_use]
+pub fn try_encode<R: Request>(correlation: i32, version: i16, request: &R) -> Option<Bytes> {
     let header = RequestHeader::default()
         .with_request_api_key(R::KEY)
         .with_request_api_version(version)
         .with_correlation_id(correlation)
         .with_client_id(Some(StrBytes::from_static_str("aquifer-tests")));
     let mut body = BytesMut::new();
-    header
-        .encode(&mut body, R::header_version(version))
-        .expect("a header");
-    request
-        .encode(&mut body, version)
-        .expect("a request of this version");
+    header.encode(&mut body, R::header_version(version)).ok()?;
+    request.encode(&mut body, version).ok()?;
     let mut frame = BytesMut::new();
     frame.extend_from_slice(
         &i32::try_from(body.len())
@@ -163,7 +174,7 @@ pub fn encode<R: Request>(correlation: i32, version: i16, request: &R) -> Bytes 
             .to_be_bytes(),
     );
     frame.extend_from_slice(&body);
-    frame.freeze()
+    Some(frame.freeze())
 }
 
 /// A topic name as the protocol crate has it.

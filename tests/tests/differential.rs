@@ -1,0 +1,317 @@
+//! The same raw requests to Aquifer and to Apache Kafka: for each API and version that Aquifer serves, tables of
+//! good and bad requests and generated ones. What is answered differs in nothing but ids, addresses and times,
+//! and in what `docs/kafka-differences.md` says (patterns `raw API/CASE FIELD: KAFKA -> AQUIFER`).
+//!
+//! `AQUIFER_TEST_CASES=API/CASE` (with `*`) runs some; `AQUIFER_TEST_SHOW=1` prints all that Kafka answered.
+
+#![allow(clippy::print_stdout, reason = "it shows what was asked for")]
+#![allow(clippy::disallowed_methods, reason = "real processes run on real time")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+use aquifer_agent::api::versions::{self, SERVED, wire_key};
+use aquifer_format::codec::Codec;
+use aquifer_tests::{
+    batches::{PLAIN, batch_at},
+    broker::DevBroker,
+    differences::{Difference, Selection, check},
+    kafka::KafkaBroker,
+    tree::differences,
+    wire::{Connection, api_versions},
+};
+use kafka_protocol::messages::{ApiKey, MetadataRequest};
+use serde_json::Value;
+
+use case::{Case, Side, changed, create, unsupported};
+
+#[path = "differential/case.rs"]
+mod case;
+#[path = "differential/clients.rs"]
+mod clients;
+#[path = "differential/cluster.rs"]
+mod cluster;
+#[path = "differential/configs.rs"]
+mod configs;
+#[path = "differential/normal.rs"]
+mod normal;
+#[path = "differential/offsets.rs"]
+mod offsets;
+#[path = "differential/records.rs"]
+mod records;
+#[path = "differential/replicas.rs"]
+mod replicas;
+#[path = "differential/topics.rs"]
+mod topics;
+
+type Cases = fn() -> Vec<Case>;
+
+/// What is asked, in this order: first what only looks.
+const CASES: &[(ApiKey, Cases)] = &[
+    (ApiKey::ApiVersions, cluster::api_versions),
+    (ApiKey::Metadata, topics::metadata),
+    (
+        ApiKey::DescribeTopicPartitions,
+        topics::describe_topic_partitions,
+    ),
+    (ApiKey::DescribeCluster, cluster::describe_cluster),
+    (ApiKey::DescribeQuorum, cluster::describe_quorum),
+    (ApiKey::FindCoordinator, cluster::find_coordinator),
+    (ApiKey::DescribeLogDirs, cluster::describe_log_dirs),
+    (ApiKey::DescribeConfigs, configs::describe_configs),
+    (ApiKey::ListConfigResources, configs::list_config_resources),
+    (ApiKey::ListGroups, clients::list_groups),
+    (
+        ApiKey::DescribeClientQuotas,
+        clients::describe_client_quotas,
+    ),
+    (
+        ApiKey::DescribeUserScramCredentials,
+        clients::describe_user_scram_credentials,
+    ),
+    (ApiKey::ListOffsets, offsets::list_offsets),
+    (
+        ApiKey::OffsetForLeaderEpoch,
+        offsets::offset_for_leader_epoch,
+    ),
+    (ApiKey::Fetch, records::fetch),
+    (ApiKey::DescribeProducers, records::describe_producers),
+    (ApiKey::DescribeAcls, replicas::describe_acls),
+    (
+        ApiKey::ListPartitionReassignments,
+        replicas::list_partition_reassignments,
+    ),
+    (
+        ApiKey::GetTelemetrySubscriptions,
+        replicas::get_telemetry_subscriptions,
+    ),
+    (ApiKey::PushTelemetry, replicas::push_telemetry),
+    (ApiKey::CreateAcls, replicas::create_acls),
+    (ApiKey::DeleteAcls, replicas::delete_acls),
+    (ApiKey::ElectLeaders, replicas::elect_leaders),
+    (
+        ApiKey::AlterPartitionReassignments,
+        replicas::alter_partition_reassignments,
+    ),
+    (ApiKey::UpdateFeatures, cluster::update_features),
+    (ApiKey::InitProducerId, records::init_producer_id),
+    (ApiKey::Produce, records::produce),
+    (ApiKey::DeleteRecords, offsets::delete_records),
+    (ApiKey::AlterConfigs, configs::alter_configs),
+    (
+        ApiKey::IncrementalAlterConfigs,
+        configs::incremental_alter_configs,
+    ),
+    (ApiKey::CreatePartitions, topics::create_partitions),
+    (ApiKey::CreateTopics, topics::create_topics),
+    (ApiKey::DeleteTopics, topics::delete_topics),
+    (ApiKey::Metadata, topics::created_by_metadata),
+];
+
+#[test]
+fn raw_requests_are_answered_as_kafka_answers_them() {
+    let covered: BTreeSet<i16> = CASES.iter().map(|(api, _)| wire_key(*api)).collect();
+    for served in SERVED {
+        assert!(
+            covered.contains(&served.key()),
+            "{:?} has no cases",
+            served.api
+        );
+    }
+    let aquifer = DevBroker::start();
+    let kafka = KafkaBroker::start(0);
+    let mut sides = [Side::new(kafka.address()), Side::new(aquifer.address())];
+    kafka.wait_for_coordinators();
+    for side in &mut sides {
+        prepare(side);
+    }
+    let both = versions_of_both(&mut sides[0].connection);
+    let begin = Instant::now();
+    let selection = Selection::from_environment();
+    let answers = std::thread::scope(|scope| {
+        let runs = sides.each_mut().map(|side| {
+            let (both, selection) = (&both, &selection);
+            scope.spawn(move || ask(side, both, selection))
+        });
+        runs.map(|run| run.join().expect("every request was answered somehow"))
+    });
+    println!(
+        "{} requests to each in {:?}",
+        answers[0].len(),
+        begin.elapsed()
+    );
+    let found = compared(&answers);
+    if selection.is_all() {
+        every_case_was_asked(&answers[0], &both);
+    }
+    check("raw", &found, selection.is_all());
+}
+
+/// Which request: API and case, version, round.
+type Key = (String, i16, u32);
+
+/// The topics that all cases may use.
+fn prepare(side: &mut Side) {
+    let forever = ("retention.ms", "-1");
+    for (name, partitions, configs) in [
+        ("present", 3, &[forever][..]),
+        ("compacted", 1, &[forever, ("cleanup.policy", "compact")]),
+        (
+            "appended",
+            1,
+            &[forever, ("message.timestamp.type", "LogAppendTime")],
+        ),
+        ("small", 1, &[("max.message.bytes", "500")]),
+        ("empty", 1, &[]),
+        ("produced", 1, &[forever]),
+    ] {
+        let id = create(&mut side.connection, name, partitions, configs);
+        side.topics.insert(name, id);
+    }
+    let (id, epoch) = side.connection.producer_id();
+    side.producer = (id, epoch);
+    for (topic, partition, records) in [
+        ("present", 0, batch_at(Codec::None, PLAIN, &[1_000, 2_000])),
+        ("present", 0, batch_at(Codec::None, PLAIN, &[3_000])),
+        (
+            "present",
+            0,
+            batch_at(Codec::None, PLAIN, &[5_000, 5_000, 4_000]),
+        ),
+        ("present", 1, batch_at(Codec::Gzip, PLAIN, &[6_000, 9_000])),
+        (
+            "produced",
+            0,
+            batch_at(Codec::None, (id, epoch, 0), &[1_000, 1_000]),
+        ),
+    ] {
+        let (code, ..) = side.connection.produce(topic, partition, records);
+        assert_eq!(code, 0, "produced to {topic}");
+    }
+    let metadata: MetadataRequest = MetadataRequest::default();
+    let brokers = side
+        .connection
+        .call(12, &metadata.with_topics(Some(vec![])))
+        .brokers;
+    assert_eq!(brokers[0].node_id.0, 0, "cases name node 0");
+    let metadata = side.connection.topic_metadata("present");
+    side.epoch = metadata.topics[0].partitions[0].leader_epoch;
+}
+
+/// By API, the versions that both brokers serve.
+fn versions_of_both(kafka: &mut Connection) -> BTreeMap<i16, (i16, i16)> {
+    let theirs = kafka.call(3, &api_versions());
+    let common = theirs.api_keys.iter().filter_map(|theirs| {
+        let ours = versions::find(theirs.api_key)?;
+        let (min, max) = (
+            ours.min.max(theirs.min_version),
+            ours.max.min(theirs.max_version),
+        );
+        (min <= max).then_some((theirs.api_key, (min, max)))
+    });
+    common.collect()
+}
+
+/// The cases of an API, with requests that are cut, lengthened and of no version.
+fn cases_of(api: ApiKey, cases: Cases) -> Vec<Case> {
+    let mut all = cases();
+    if std::ptr::fn_addr_eq(cases, topics::created_by_metadata as Cases) {
+        return all;
+    }
+    let first = || cases().remove(0);
+    all.push(changed("lengthened", first(), |bytes| {
+        bytes.extend([0, 0, 0])
+    }));
+    all.push(changed("cut", first(), |bytes| {
+        bytes.truncate(bytes.len() - 1)
+    }));
+    all.push(changed("halved", first(), |bytes| {
+        let body = bytes.len() - 24;
+        bytes.truncate(24 + body / 2);
+    }));
+    all.push(changed("count-of-2-billion", first(), |bytes| {
+        let end = bytes.len();
+        bytes[end.saturating_sub(5).max(24)..].fill(0x7f);
+    }));
+    all.push(unsupported(first()));
+    if api == ApiKey::ApiVersions {
+        all.push(changed("key-999", first(), |bytes| {
+            bytes[4..6].copy_from_slice(&[3, 231])
+        }));
+    }
+    all
+}
+
+/// Asks one broker everything.
+fn ask(
+    side: &mut Side,
+    both: &BTreeMap<i16, (i16, i16)>,
+    selection: &Selection,
+) -> BTreeMap<Key, Value> {
+    let mut answers = BTreeMap::new();
+    for (api, cases) in CASES {
+        let Some((min, max)) = both.get(&wire_key(*api)) else {
+            continue;
+        };
+        for version in *min..=*max {
+            for case in cases_of(*api, *cases) {
+                let name = format!("{api:?}/{}", case.name);
+                if !selection.has(&name) {
+                    continue;
+                }
+                for round in 0..case.rounds {
+                    if let Some(mut answer) = case.run(side, version, round) {
+                        normal::normalise(&format!("{api:?}"), side, &mut answer);
+                        answers.insert((name.clone(), version, round), answer);
+                    }
+                }
+            }
+        }
+    }
+    answers
+}
+
+/// A case whose request fits no version tests nothing.
+fn every_case_was_asked(answers: &BTreeMap<Key, Value>, both: &BTreeMap<i16, (i16, i16)>) {
+    let asked: BTreeSet<&str> = answers.keys().map(|(name, ..)| name.as_str()).collect();
+    for (api, cases) in CASES {
+        if both.contains_key(&wire_key(*api)) {
+            for case in cases_of(*api, *cases) {
+                let name = format!("{api:?}/{}", case.name);
+                assert!(asked.contains(name.as_str()), "{name} fits no version");
+            }
+        }
+    }
+}
+
+/// What differs, once for all versions and rounds in which it does.
+fn compared([kafka, aquifer]: &[BTreeMap<Key, Value>; 2]) -> Vec<Difference> {
+    let mut found: BTreeMap<Difference, Vec<(i16, u32)>> = BTreeMap::new();
+    let show = std::env::var_os("AQUIFER_TEST_SHOW").is_some();
+    for (key, theirs) in kafka {
+        let (name, version, round) = key;
+        let ours = aquifer.get(key).unwrap_or(&Value::Null);
+        if show {
+            println!("{name} v{version} #{round}: {theirs}");
+        }
+        let changes = if theirs.is_object() == ours.is_object() {
+            differences(theirs, ours)
+        } else {
+            let said = |answer: &Value| answer.as_str().unwrap_or("answered").to_owned();
+            vec![format!("{} -> {}", said(theirs), said(ours))]
+        };
+        for what in changes {
+            let seen = found.entry(Difference::new(name, what)).or_default();
+            seen.push((*version, *round));
+        }
+    }
+    for (difference, seen) in &found {
+        println!(
+            "{} {}\n    in (version, round) {seen:?}",
+            difference.case, difference.what
+        );
+    }
+    found.into_keys().collect()
+}
