@@ -222,7 +222,7 @@ async fn one_answer_at_a_time() -> (Bed, String) {
 
 #[tokio::test(start_paused = true)]
 async fn a_busy_owner_refuses_at_once_and_is_asked_again() {
-    let (bed, peer) = one_answer_at_a_time().await;
+    let (bed, _) = one_answer_at_a_time().await;
     bed.bucket.set_latency(BUCKET);
     let (one, two) = (bed.write_owned_by(0).await, bed.write_owned_by(0).await);
     bed.settle().await;
