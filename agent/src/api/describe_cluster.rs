@@ -33,7 +33,6 @@ pub(crate) async fn handle(
         CONTROLLERS => {
             return refuse(
                 context,
-                request.endpoint_type,
                 ResponseError::MismatchedEndpointType,
                 "this endpoint is a broker's, not a controller's",
             );
@@ -41,7 +40,6 @@ pub(crate) async fn handle(
         _ => {
             return refuse(
                 context,
-                request.endpoint_type,
                 ResponseError::UnsupportedEndpointType,
                 "unknown endpoint type",
             );
@@ -76,15 +74,15 @@ pub(crate) async fn handle(
     )
 }
 
+/// Says what was wrong, and what kind of endpoint this is.
 fn refuse(
     context: &RequestContext,
-    endpoint_type: i8,
     error: ResponseError,
     why: &'static str,
 ) -> Result<Reply, Close> {
     context.reply(
         &DescribeClusterResponse::default()
-            .with_endpoint_type(endpoint_type)
+            .with_endpoint_type(BROKERS)
             .with_error_code(error.code())
             .with_error_message(Some(StrBytes::from_static_str(why))),
     )

@@ -2,7 +2,7 @@
 //!
 //! Topics come sorted by name; a page ends after the requested number of partitions, or after the broker
 //! config `max.request.partition.size.limit`, and the cursor names the topic and partition with which the next
-//! page begins.
+//! page begins. A request that names topics has to name the cursor's among them.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -11,6 +11,7 @@ use kafka_protocol::{
     ResponseError,
     messages::{
         BrokerId, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, TopicName,
+        describe_topic_partitions_request::TopicRequest,
         describe_topic_partitions_response::{
             Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
         },
@@ -36,7 +37,9 @@ pub(crate) async fn handle(
         Some(cursor) => (cursor.topic_name.to_string(), cursor.partition_index),
         None => (String::new(), 0),
     };
-    if first_partition < 0 {
+    let is_named = |topic: &TopicRequest| topic.name.as_str() == first;
+    let is_elsewhere = request.cursor.is_some() && !all && !request.topics.iter().any(is_named);
+    if first_partition < 0 || is_elsewhere {
         // Kafka fails the whole request, for which this API has no field but each topic's.
         return refuse(context, &request);
     }
@@ -58,8 +61,9 @@ pub(crate) async fn handle(
     for name in names {
         let from = if name == first { first_partition } else { 0 };
         match broker.view.topic_by_name(&name) {
-            Some(topic) => page.push(&topic, from),
             None if all => {}
+            _ if page.left == 0 => page.next = Some(cursor(&name, 0)),
+            Some(topic) => page.push(&topic, from),
             None => page.push_unknown(name),
         }
         if page.next.is_some() {
@@ -143,16 +147,17 @@ impl Page<'_> {
         } else {
             ResponseError::InvalidTopicException
         };
-        self.topics
-            .push(failed(TopicName(StrBytes::from_string(name)), error));
+        let is_internal = topic_name::is_internal(&name);
+        let topic = failed(TopicName(StrBytes::from_string(name)), error);
+        self.topics.push(
+            topic
+                .with_is_internal(is_internal)
+                .with_topic_authorized_operations(TOPIC_OPERATIONS),
+        );
     }
 
     fn push(&mut self, topic: &Topic, from: i32) {
         let name = &topic.view.name;
-        if self.left == 0 {
-            self.next = Some(cursor(name, 0));
-            return;
-        }
         let count = i32::try_from(topic.view.partitions).unwrap_or(i32::MAX);
         let until = from
             .saturating_add(i32::try_from(self.left).unwrap_or(i32::MAX))
@@ -168,6 +173,7 @@ impl Page<'_> {
             DescribeTopicPartitionsResponseTopic::default()
                 .with_name(Some(TopicName(StrBytes::from_string(name.clone()))))
                 .with_topic_id(topic.view.id.0)
+                .with_is_internal(topic_name::is_internal(name))
                 .with_partitions(partitions)
                 .with_topic_authorized_operations(TOPIC_OPERATIONS),
         );

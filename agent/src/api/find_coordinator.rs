@@ -25,6 +25,8 @@ use crate::broker::Broker;
 const KEY_TYPES: std::ops::RangeInclusive<i8> = 0..=1;
 /// First version with a list of keys (KIP-699).
 const BATCHED_SINCE: i16 = 4;
+/// The text of an answer without an error, in the versions that have one for the whole answer.
+const NO_ERROR: &str = "NONE";
 
 pub(crate) async fn handle(
     broker: &Arc<Broker>,
@@ -45,7 +47,11 @@ pub(crate) async fn handle(
         .with_host(found.host)
         .with_port(found.port);
     if context.api_version >= 1 {
-        response = response.with_error_message(found.error_message);
+        let text = match found.error_code {
+            0 => Some(StrBytes::from_static_str(NO_ERROR)),
+            _ => found.error_message,
+        };
+        response = response.with_error_message(text);
     }
     context.reply(&response)
 }

@@ -6,7 +6,8 @@
 //! describes it already.
 //!
 //! Version 0 asks for all topics by an empty list, later ones by null. Versions 10 and 11 have topic ids
-//! on the wire but may not use them (KIP-516); from 12 on a request that names any id is by id.
+//! on the wire but may not use them (KIP-516); from 12 on a request that names any id is by id. A request that
+//! names a topic otherwise is refused as a whole, and not told of the cluster.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,6 +40,10 @@ use crate::{broker::Broker, leader, placement::Candidates, view::Topic};
 
 /// Most topics that one request creates; the rest is told to ask again.
 const CREATED_MAX: usize = 1_000;
+/// First version that may name topics by id (KIP-516).
+const BY_ID_VERSION: i16 = 12;
+/// First version with an error of the whole answer.
+const TOP_ERROR_VERSION: i16 = 13;
 
 /// A topic of the answer.
 enum Found {
@@ -56,6 +61,9 @@ pub(crate) async fn handle(
     body: Bytes,
 ) -> Result<Reply, Close> {
     let request: MetadataRequest = context.decode(body)?;
+    if is_misnamed(&request, context.api_version) {
+        return context.reply(&refused(&request, context.api_version));
+    }
     let found = find(broker, context, &request).await;
     let nodes = Nodes::of(broker, context);
     let candidates = nodes.candidates();
@@ -91,6 +99,36 @@ pub(crate) async fn handle(
     )
 }
 
+/// Whether a topic is named by an id where it must not be, or by nothing.
+fn is_misnamed(request: &MetadataRequest, version: i16) -> bool {
+    let topics = request.topics.as_deref().unwrap_or_default();
+    let by_id = topics.iter().any(|topic| !topic.topic_id.is_nil());
+    let nameless = topics.iter().any(|topic| topic.name.is_none());
+    if version < BY_ID_VERSION {
+        by_id || nameless
+    } else {
+        nameless && !by_id
+    }
+}
+
+fn refused(request: &MetadataRequest, version: i16) -> MetadataResponse {
+    let error = ResponseError::InvalidRequest.code();
+    let topics = request.topics.iter().flatten().map(|topic| {
+        MetadataResponseTopic::default()
+            .with_error_code(error)
+            .with_name(Some(topic.name.clone().unwrap_or_default()))
+            .with_topic_id(topic.topic_id)
+    });
+    let response = MetadataResponse::default()
+        .with_controller_id(BrokerId(-1))
+        .with_topics(topics.collect());
+    if version < TOP_ERROR_VERSION {
+        response
+    } else {
+        response.with_error_code(error)
+    }
+}
+
 async fn find(
     broker: &Arc<Broker>,
     context: &RequestContext,
@@ -101,20 +139,6 @@ async fn find(
         Some(topics) if version > 0 || !topics.is_empty() => topics,
         _ => return broker.view.topics().into_iter().map(Found::Topic).collect(),
     };
-    let misplaced = version < 12
-        && topics
-            .iter()
-            .any(|topic| topic.name.is_none() || !topic.topic_id.is_nil());
-    if misplaced {
-        return topics
-            .iter()
-            .map(|topic| Found::Error {
-                name: Some(topic.name.clone().unwrap_or_default()),
-                id: topic.topic_id,
-                error: ResponseError::InvalidRequest,
-            })
-            .collect();
-    }
     let ids: BTreeSet<_> = topics
         .iter()
         .map(|topic| topic.topic_id)
@@ -258,13 +282,28 @@ fn describe(
     found: Found,
     with_operations: bool,
 ) -> MetadataResponseTopic {
+    let operations = if with_operations {
+        TOPIC_OPERATIONS
+    } else {
+        OPERATIONS_NOT_ASKED
+    };
     let topic = match found {
         Found::Topic(topic) => topic,
         Found::Error { name, id, error } => {
+            let is_internal = name
+                .as_ref()
+                .is_some_and(|name| topic_name::is_internal(name));
+            // Rights go by name: nothing is known of them where only an id is.
+            let operations = match name {
+                Some(_) => operations,
+                None => OPERATIONS_NOT_ASKED,
+            };
             return MetadataResponseTopic::default()
                 .with_error_code(error.code())
                 .with_name(name)
-                .with_topic_id(id);
+                .with_topic_id(id)
+                .with_is_internal(is_internal)
+                .with_topic_authorized_operations(operations);
         }
     };
     let partitions = (0..i32::try_from(topic.view.partitions).unwrap_or(i32::MAX))
@@ -290,10 +329,7 @@ fn describe(
             topic.view.name.clone(),
         ))))
         .with_topic_id(topic.view.id.0)
+        .with_is_internal(topic_name::is_internal(&topic.view.name))
         .with_partitions(partitions)
-        .with_topic_authorized_operations(if with_operations {
-            TOPIC_OPERATIONS
-        } else {
-            OPERATIONS_NOT_ASKED
-        })
+        .with_topic_authorized_operations(operations)
 }

@@ -15,8 +15,7 @@ use std::{
     time::Duration,
 };
 
-use aquifer_format::ids::TopicId;
-use aquifer_metadata_api::commit::Rejection;
+use aquifer_format::ids::{PartitionId, TopicId};
 use aquifer_store::UnixMillis;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -25,14 +24,13 @@ use kafka_protocol::{
     messages::{
         BrokerId, ProduceRequest, ProduceResponse, TopicName,
         produce_request::{PartitionProduceData, TopicProduceData},
-        produce_response::{
-            BatchIndexAndErrorMessage, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
-        },
+        produce_response::{NodeEndpoint, TopicProduceResponse},
     },
     protocol::StrBytes,
 };
 
-use super::{Close, Reply, RequestContext, errors::rejection_code, nodes::Nodes};
+use self::answer::{decided, failure, log_start, refused};
+use super::{Close, Reply, RequestContext, nodes::Nodes};
 use crate::{
     broker::Broker,
     produce::{
@@ -41,6 +39,8 @@ use crate::{
     },
     view::{Topic, View},
 };
+
+mod answer;
 
 /// First version that names topics by id (KIP-516).
 const TOPIC_ID_VERSION: i16 = 13;
@@ -101,7 +101,7 @@ pub(crate) async fn accept(
         if acks == 0 {
             return plan.unacknowledged(&results, ctx.api_version);
         }
-        let mut response = plan.response(&results, ctx.api_version, throttle);
+        let mut response = plan.response(&results, &broker.view, ctx.api_version, throttle);
         if ctx.api_version >= LEADER_HINT_VERSION {
             hint_at_leaders(&mut response, &broker, &ctx);
         }
@@ -178,8 +178,11 @@ struct TopicPlan {
 #[derive(Debug)]
 enum PartitionPlan {
     Refused(Refusal),
-    /// Index into the batches that were accepted.
-    Accepted(usize),
+    Accepted {
+        partition: PartitionId,
+        /// Index into the batches that were accepted.
+        at: usize,
+    },
 }
 
 struct Planner<'a> {
@@ -203,9 +206,13 @@ impl<'a> Planner<'a> {
 
     async fn plan(
         mut self,
-        request: ProduceRequest,
+        mut request: ProduceRequest,
         refused: Option<Refusal>,
     ) -> (Plan, Vec<ProduceBatch>) {
+        // Kafka answers by partition, so nothing where there are none.
+        request
+            .topic_data
+            .retain(|topic| !topic.partition_data.is_empty());
         let refused = refused.or_else(|| request_refusal(&request, self.version));
         let unknown = refused.is_none() && request.topic_data.iter().any(|t| !self.knows(t));
         // The leader is asked once, however many topics there are.
@@ -230,7 +237,7 @@ impl<'a> Planner<'a> {
                 let plan = match &found {
                     Err(refusal) => PartitionPlan::Refused(refusal.clone()),
                     Ok(topic) => match self.partition(topic, partition, request.acks) {
-                        Ok(at) => PartitionPlan::Accepted(at),
+                        Ok((partition, at)) => PartitionPlan::Accepted { partition, at },
                         Err(refusal) => PartitionPlan::Refused(refusal),
                     },
                 };
@@ -276,7 +283,7 @@ impl<'a> Planner<'a> {
         topic: &Topic,
         data: PartitionProduceData,
         acks: i16,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<(PartitionId, usize), Refusal> {
         let Some(partition) = topic.partition(data.index) else {
             return Err(Refusal::new(
                 ResponseError::UnknownTopicOrPartition,
@@ -296,9 +303,22 @@ impl<'a> Planner<'a> {
                 "the request names the partition twice",
             ));
         }
-        let batch = validate::check(batch, &topic.config, self.now)?;
+        let checked = validate::check(batch, &topic.config, self.now);
+        let batch = checked.map_err(|refusal| self.by_log(partition, refusal))?;
         self.batches.push(ProduceBatch { partition, batch });
-        Ok(self.batches.len() - 1)
+        Ok((partition, self.batches.len() - 1))
+    }
+
+    /// With what of the partition's log is said beside the refusal (Kafka's `ReplicaManager.appendToLocalLog`).
+    fn by_log(&self, partition: PartitionId, refusal: Refusal) -> Refusal {
+        let log_start = match refusal.code {
+            ResponseError::MessageTooLarge | ResponseError::CorruptMessage => None,
+            _ => log_start(self.view, partition),
+        };
+        Refusal {
+            log_start,
+            ..refusal
+        }
     }
 }
 
@@ -336,39 +356,6 @@ fn unknown_topic(version: i16) -> Refusal {
     }
 }
 
-/// The code and text for a batch that is not in the log, or not surely.
-fn failure(result: &BatchResult, by_id: bool) -> Option<(ResponseError, &'static str)> {
-    match result {
-        BatchResult::Placed(_) => None,
-        BatchResult::Rejected(rejection) => {
-            let text = match rejection {
-                Rejection::UnknownPartition => "the topic was deleted",
-                Rejection::StaleProducerEpoch => "a newer epoch of the producer was seen",
-                Rejection::OutOfOrderSequence => "the batch's sequence is not the next one",
-                Rejection::TooOld => "the upload took too long; send it again",
-                Rejection::OverBudget => "the metadata budget is used up; send it again later",
-            };
-            Some((rejection_code(*rejection, by_id), text))
-        }
-        BatchResult::NotLeader => Some((
-            ResponseError::NotLeaderOrFollower,
-            "the agent has fenced itself; ask another one",
-        )),
-        BatchResult::NotStored => Some((
-            ResponseError::NotEnoughReplicas,
-            "the bucket did not take the records; send them again",
-        )),
-        BatchResult::NotCommitted => Some((
-            ResponseError::NotEnoughReplicas,
-            "the records were not committed; send them again",
-        )),
-        BatchResult::TimedOut => Some((
-            ResponseError::RequestTimedOut,
-            "no answer in time; the records may still become part of the log",
-        )),
-    }
-}
-
 impl Plan {
     fn unacknowledged(&self, results: &[BatchResult], version: i16) -> Result<Reply, Close> {
         let refused = self
@@ -377,7 +364,7 @@ impl Plan {
             .flat_map(|topic| &topic.partitions)
             .find_map(|(_, plan)| match plan {
                 PartitionPlan::Refused(refusal) => Some(refusal.code),
-                PartitionPlan::Accepted(_) => None,
+                PartitionPlan::Accepted { .. } => None,
             });
         let by_id = version >= TOPIC_ID_VERSION;
         let failed = || results.iter().find_map(|result| failure(result, by_id));
@@ -390,6 +377,7 @@ impl Plan {
     fn response(
         &self,
         results: &[BatchResult],
+        view: &View,
         version: i16,
         throttle: Duration,
     ) -> ProduceResponse {
@@ -398,7 +386,9 @@ impl Plan {
             let partitions = topic.partitions.iter().map(|(index, plan)| {
                 let answer = match plan {
                     PartitionPlan::Refused(refusal) => refused(refusal),
-                    PartitionPlan::Accepted(at) => decided(&results[*at], by_id),
+                    PartitionPlan::Accepted { partition, at } => {
+                        decided(&results[*at], *partition, view, by_id)
+                    }
                 };
                 answer.with_index(*index)
             });
@@ -411,35 +401,6 @@ impl Plan {
             .with_responses(topics.collect())
             .with_throttle_time_ms(i32::try_from(throttle.as_millis()).unwrap_or(i32::MAX))
     }
-}
-
-fn refused(refusal: &Refusal) -> PartitionProduceResponse {
-    let records = refusal.records.iter().map(|(index, message)| {
-        BatchIndexAndErrorMessage::default()
-            .with_batch_index(*index)
-            .with_batch_index_error_message(Some(StrBytes::from_string(message.clone())))
-    });
-    error(refusal.code, refusal.message.clone()).with_record_errors(records.collect())
-}
-
-fn error(code: ResponseError, message: String) -> PartitionProduceResponse {
-    PartitionProduceResponse::default()
-        .with_error_code(code.code())
-        .with_base_offset(-1)
-        .with_log_append_time_ms(-1)
-        .with_log_start_offset(-1)
-        .with_error_message(Some(StrBytes::from_string(message)))
-}
-
-fn decided(result: &BatchResult, by_id: bool) -> PartitionProduceResponse {
-    if let BatchResult::Placed(placement) = result {
-        return PartitionProduceResponse::default()
-            .with_base_offset(placement.base_offset.0)
-            .with_log_append_time_ms(placement.log_append_time.unwrap_or(-1))
-            .with_log_start_offset(placement.log_start.0);
-    }
-    let (code, text) = failure(result, by_id).expect("every other result is a failure");
-    error(code, text.to_owned())
 }
 
 #[cfg(test)]

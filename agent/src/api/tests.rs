@@ -22,6 +22,7 @@ mod advertised;
 mod cluster;
 mod partitions;
 mod readme;
+mod topics;
 mod zones;
 
 fn versions_of(api: ApiKey) -> std::ops::RangeInclusive<i16> {
@@ -381,6 +382,16 @@ async fn coordinators_are_agents_of_the_zone() {
             };
             let expected = if key_type < 2 { (0, 9092) } else { (42, -1) };
             assert_eq!((code, port), expected, "v{version} type {key_type}");
+            let text = match answer.coordinators.first() {
+                Some(first) => &first.error_message,
+                None => &answer.error_message,
+            };
+            let text = text.as_ref().map(StrBytes::as_str);
+            match (code, version) {
+                (0, 1..=3) => assert_eq!(text, Some("NONE"), "v{version}"),
+                (0, _) => assert_eq!(text, Some(""), "v{version}"),
+                _ => assert_ne!(text, Some(""), "v{version}"),
+            }
         }
     }
 }
@@ -399,12 +410,13 @@ async fn the_cluster_is_described() {
         assert_eq!(answer.brokers.len(), 1);
         assert_eq!(answer.controller_id, answer.brokers[0].broker_id);
         if version >= 1 {
-            for (endpoint, code) in [(2, 114), (3, 115)] {
+            for (endpoint, code) in [(2, 114), (0, 115), (3, 115)] {
                 let request = DescribeClusterRequest::default().with_endpoint_type(endpoint);
                 let answer: DescribeClusterResponse = client
                     .call(ApiKey::DescribeCluster, version, &request)
                     .await;
-                assert_eq!(answer.error_code, code);
+                assert_eq!((answer.error_code, answer.endpoint_type), (code, 1));
+                assert!(answer.error_message.is_some());
             }
         }
     }

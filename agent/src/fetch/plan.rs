@@ -389,11 +389,11 @@ pub(crate) fn leader_epoch(topic: &Arc<Topic>, marks: &Watermarks) -> LeaderEpoc
     topic.view.leader_epoch.max(marks.leader_epoch)
 }
 
-/// Compares the leader epoch that a client knows (negative = none) with the real one: older is
+/// Compares the leader epoch that a client knows (-1 = none) with the real one: older is
 /// FENCED_LEADER_EPOCH (74), newer UNKNOWN_LEADER_EPOCH (75) (Kafka's `Partition.checkCurrentLeaderEpoch`).
 pub(crate) fn check_epoch(known: i32, real: LeaderEpoch) -> Result<(), ResponseError> {
     match known {
-        i32::MIN..0 => Ok(()),
+        -1 => Ok(()),
         known if known < real.0 => Err(ResponseError::FencedLeaderEpoch),
         known if known > real.0 => Err(ResponseError::UnknownLeaderEpoch),
         _ => Ok(()),

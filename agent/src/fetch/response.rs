@@ -6,6 +6,7 @@
 
 use aquifer_format::batch::RecordBatch;
 use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::ResponseError;
 use std::ops::Range;
 
 use super::{run::Selected, session::TopicKey};
@@ -215,8 +216,7 @@ impl FetchAnswer {
         if version >= 5 {
             buffer.put_i64(partition.log_start);
         }
-        // Aborted transactions: none, or null for who reads uncommitted records.
-        match (compact, self.committed && partition.error == 0) {
+        match (compact, self.has_aborted(partition.error)) {
             (true, true) => varint(buffer, 1),
             (true, false) => varint(buffer, 0),
             (false, true) => buffer.put_i32(0),
@@ -243,6 +243,19 @@ impl FetchAnswer {
                     varint(buffer, 0);
                 }
             }
+        }
+    }
+
+    /// Whether there is a list of aborted transactions (an empty one: there are none), or null. Kafka leaves
+    /// it out where it has read a log for somebody who takes uncommitted records, and where that failed; what
+    /// it finds no log for has one.
+    fn has_aborted(&self, error: i16) -> bool {
+        match ResponseError::try_from_code(error) {
+            None => self.committed,
+            Some(error) => matches!(
+                error,
+                ResponseError::UnknownTopicOrPartition | ResponseError::UnknownTopicId
+            ),
         }
     }
 

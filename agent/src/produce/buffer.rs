@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aquifer_format::{batch::RecordBatch, ids::PartitionId};
+use aquifer_format::{
+    batch::RecordBatch,
+    ids::{PartitionId, ProducerEpoch, ProducerId, Sequence},
+};
 use aquifer_metadata_api::commit::BatchSummary;
 use aquifer_store::Monotonic;
 use tokio::sync::OwnedSemaphorePermit;
@@ -117,10 +120,20 @@ impl OpenBuffer {
 /// What the leader must know of a batch.
 pub(super) fn summary(batch: &RecordBatch) -> BatchSummary {
     let header = &batch.header;
+    // Every negative id stands for none, and then epoch and sequence mean nothing.
+    let (producer_id, producer_epoch, first_sequence) = if header.has_producer() {
+        (
+            header.producer_id,
+            header.producer_epoch,
+            header.base_sequence,
+        )
+    } else {
+        (ProducerId::NONE, ProducerEpoch::NONE, Sequence::NONE)
+    };
     BatchSummary {
-        producer_id: header.producer_id,
-        producer_epoch: header.producer_epoch,
-        first_sequence: header.base_sequence,
+        producer_id,
+        producer_epoch,
+        first_sequence,
         records: header.offsets(),
         bytes: u32::try_from(batch.bytes.len()).expect("a batch's length field has 32 bits"),
         max_timestamp: header.max_timestamp,

@@ -7,6 +7,7 @@
 use aquifer_format::{
     batch::{BatchError, BatchErrorKind, RecompressError, RecordBatch, recompress},
     codec::Codec,
+    ids::{Offset, ProducerEpoch},
     limits::BATCH_EXPANDED_BYTES_MAX,
     record::{RecordError, records},
 };
@@ -31,6 +32,8 @@ pub(crate) struct Refusal {
     pub(crate) message: String,
     /// Single records: index within the batch, and what is wrong.
     pub(crate) records: Vec<(i32, String)>,
+    /// Where the log begins whose rules the records break, if they came as far.
+    pub(crate) log_start: Option<Offset>,
 }
 
 impl Refusal {
@@ -39,6 +42,7 @@ impl Refusal {
             code,
             message: message.into(),
             records: Vec::new(),
+            log_start: None,
         }
     }
 
@@ -86,10 +90,14 @@ pub(crate) fn shape(records: Option<Bytes>, version: i16) -> Result<RecordBatch,
             "Produce requests with version {version} are only allowed to contain exactly one record \
              batch per partition"
         )),
-        BatchError::Magic { .. } => Refusal::invalid(format!(
+        BatchError::Magic { magic: 0 | 1 } => Refusal::invalid(format!(
             "Produce requests with version {version} are only allowed to contain record batches with \
              magic version 2"
         )),
+        // Bytes of no format that there ever was.
+        BatchError::Magic { .. } => {
+            Refusal::new(ResponseError::CorruptMessage, error.to_string())
+        }
         error => error.into(),
     })?;
     if version < ZSTD_VERSION_MIN && batch.header.codec() == Ok(Codec::Zstd) {
@@ -118,6 +126,7 @@ pub(crate) fn check(
     check_size(&batch, config)?;
     batch.validate_produced()?;
     check_records(&batch, config, now)?;
+    check_producer(&batch)?;
     let Some(codec) = target_codec(config.compression) else {
         return Ok(batch);
     };
@@ -140,6 +149,18 @@ fn check_size(batch: &RecordBatch, config: &TopicConfig) -> Result<(), Refusal> 
             "The record batch size is {} bytes which exceeds the maximum configured value of {max}",
             batch.bytes.len()
         ),
+    ))
+}
+
+/// The leader takes no commit in which an idempotent producer has no epoch.
+fn check_producer(batch: &RecordBatch) -> Result<(), Refusal> {
+    let epoch = batch.header.producer_epoch;
+    if !batch.header.has_producer() || epoch > ProducerEpoch::NONE {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        ResponseError::InvalidProducerEpoch,
+        format!("record batch of a producer id has the epoch {epoch}"),
     ))
 }
 
@@ -220,20 +241,21 @@ fn check_records(
     }
     if bad_time {
         return Err(Refusal {
-            code: ResponseError::InvalidTimestamp,
-            message: "One or more records have been rejected due to invalid timestamp".to_owned(),
             records: errors,
+            ..Refusal::new(
+                ResponseError::InvalidTimestamp,
+                "One or more records have been rejected due to invalid timestamp",
+            )
         });
     }
     if errors.is_empty() {
         return Ok(());
     }
     Err(Refusal {
-        code: ResponseError::InvalidRecord,
-        message: format!(
-            "One or more records have been rejected due to {count} record errors in total"
-        ),
         records: errors,
+        ..Refusal::invalid(format!(
+            "One or more records have been rejected due to {count} record errors in total"
+        ))
     })
 }
 

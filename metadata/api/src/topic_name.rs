@@ -52,6 +52,21 @@ pub fn is_legal(name: &str) -> bool {
     check(name).is_ok()
 }
 
+/// Names of the topics in which Kafka's coordinators keep what they know.
+const INTERNAL: [&str; 3] = [
+    "__consumer_offsets",
+    "__share_group_state",
+    "__transaction_state",
+];
+
+/// Whether clients are told that a topic is internal, so that those which subscribe by pattern leave it out. It
+/// follows from the name, as in Kafka: here nothing keeps anything in such topics, but they may be copies of a
+/// Kafka's.
+#[must_use]
+pub fn is_internal(name: &str) -> bool {
+    INTERNAL.contains(&name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +87,21 @@ mod tests {
             (&"x".repeat(250), false),
         ] {
             assert_eq!(is_legal(name), legal, "{name}");
+        }
+    }
+
+    #[test]
+    fn internal_is_what_kafkas_coordinators_write() {
+        for (name, internal) in [
+            ("__consumer_offsets", true),
+            ("__share_group_state", true),
+            ("__transaction_state", true),
+            ("__cluster_metadata", false),
+            ("__consumer_offsets2", false),
+            ("_schemas", false),
+            ("t", false),
+        ] {
+            assert_eq!(is_internal(name), internal, "{name}");
         }
     }
 

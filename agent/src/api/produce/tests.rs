@@ -1,8 +1,9 @@
 use aquifer_format::{
     batch::{BatchBuilder, RecordBatch},
     codec::Codec,
-    ids::{PartitionId, PartitionIndex, ProducerEpoch, ProducerId, Sequence},
+    ids::{Offset, PartitionId, PartitionIndex, ProducerEpoch, ProducerId, Sequence},
 };
+use aquifer_metadata_api::extent::Watermarks;
 use kafka_protocol::messages::{ApiKey, TransactionalId};
 
 use super::*;
@@ -283,4 +284,159 @@ async fn a_stale_upload_is_answered_with_the_partitions_leader() {
     assert_eq!(answer.node_endpoints.len(), 1);
     assert_eq!(answer.node_endpoints[0].node_id, leader.leader_id);
     assert_eq!(answer.node_endpoints[0].port, 9092);
+}
+
+#[tokio::test]
+async fn regression_odd_producer_ids_and_epochs_are_answered() {
+    let (broker, fake) = broker(settings()).await;
+    let topic = fake.create_topic("t", 1, &[]);
+    let mut client = Client::connect(&broker);
+    let stale = ResponseError::InvalidProducerEpoch.code();
+    for (id, epoch, sequence, code, base_offset) in [
+        // Every id below 0 is none: nothing is said of duplicates.
+        (-2, 0, 0, 0, 0),
+        (-2, 0, 0, 0, 1),
+        (i64::MIN, -1, 7, 0, 2),
+        (-1, -1, 5, 0, 3),
+        (7, -1, 0, stale, -1),
+        (7, i16::MIN, 0, stale, -1),
+        (7, 0, 0, 0, 4),
+    ] {
+        let records = builder()
+            .producer(ProducerId(id), ProducerEpoch(epoch), Sequence(sequence))
+            .build()
+            .unwrap()
+            .bytes;
+        let topics = vec![named("t", topic, &[(0, records)])];
+        let answer = produce(&mut client, 9, &request(-1, topics)).await;
+        let partition = &answer.responses[0].partition_responses[0];
+        assert_eq!(
+            (partition.error_code, partition.base_offset),
+            (code, base_offset),
+            "producer {id}, epoch {epoch}, sequence {sequence}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn regression_errors_found_by_the_log_say_where_it_begins() {
+    let (broker, fake) = broker(settings()).await;
+    let compact = ("cleanup.policy", "compact");
+    let topic = fake.create_topic("t", 1, &[compact, ("max.message.bytes", "200")]);
+    let mut client = Client::connect(&broker);
+    let of = |id, sequence, value: &[u8]| {
+        let mut builder = BatchBuilder::new(Codec::None).producer(
+            ProducerId(id),
+            ProducerEpoch(3),
+            Sequence(sequence),
+        );
+        builder.append(1_700_000_000_000, Some(b"k"), Some(value), &[]);
+        builder
+    };
+    let sent = |records: &BatchBuilder| records.build().unwrap().bytes;
+    let first = vec![named("t", topic, &[(0, sent(&of(7, 0, b"v")))])];
+    let answer = produce(&mut client, 9, &request(-1, first)).await;
+    assert_eq!(codes(&answer), [0]);
+    let partition = PartitionId::new(topic, PartitionIndex(0));
+    fake.set_log_start(partition, Offset(1));
+    let begins = |marks: Watermarks| marks.log_start == Offset(1);
+    while !broker.view.watermarks(partition).is_some_and(begins) {
+        broker.ports.sleep(Duration::from_millis(1)).await;
+    }
+    let old = of(7, 0, b"v").producer(ProducerId(7), ProducerEpoch(2), Sequence(0));
+    let mut corrupt = sent(&of(-1, -1, b"v")).to_vec();
+    *corrupt.last_mut().unwrap() ^= 1;
+    for (what, acks, index, records, error, log_start) in [
+        (
+            "no key",
+            -1,
+            0,
+            batch().bytes,
+            ResponseError::InvalidRecord,
+            1,
+        ),
+        (
+            "a control batch",
+            -1,
+            0,
+            sent(&of(-1, -1, b"v").control(true)),
+            ResponseError::InvalidRecord,
+            1,
+        ),
+        (
+            "an old epoch",
+            -1,
+            0,
+            sent(&old),
+            ResponseError::InvalidProducerEpoch,
+            1,
+        ),
+        (
+            "too large",
+            -1,
+            0,
+            sent(&of(-1, -1, &[b'v'; 300])),
+            ResponseError::MessageTooLarge,
+            -1,
+        ),
+        (
+            "corrupt",
+            -1,
+            0,
+            corrupt.into(),
+            ResponseError::CorruptMessage,
+            -1,
+        ),
+        (
+            "no batch",
+            -1,
+            0,
+            Bytes::new(),
+            ResponseError::InvalidRecord,
+            -1,
+        ),
+        (
+            "acks",
+            2,
+            0,
+            sent(&of(-1, -1, b"v")),
+            ResponseError::InvalidRequiredAcks,
+            -1,
+        ),
+        (
+            "no such partition",
+            -1,
+            1,
+            sent(&of(-1, -1, b"v")),
+            ResponseError::UnknownTopicOrPartition,
+            -1,
+        ),
+    ] {
+        let topics = vec![named("t", topic, &[(index, records)])];
+        let answer = produce(&mut client, 9, &request(acks, topics)).await;
+        let partition = &answer.responses[0].partition_responses[0];
+        assert_eq!(
+            (partition.error_code, partition.log_start_offset),
+            (error.code(), log_start),
+            "{what}"
+        );
+        assert!(partition.error_message.is_some(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn regression_topics_without_partitions_are_left_out() {
+    let (broker, fake) = broker(settings()).await;
+    let topic = fake.create_topic("t", 1, &[]);
+    let mut client = Client::connect(&broker);
+    for version in VERSIONS {
+        let nobody = TopicId(uuid::Uuid::from_u128(99));
+        let topics = vec![
+            named("missing", nobody, &[]),
+            named("t", topic, &[(0, batch().bytes)]),
+        ];
+        let answer = produce(&mut client, version, &request(-1, topics)).await;
+        assert_eq!(answer.responses.len(), 1, "v{version}");
+        assert_eq!(codes(&answer), [0], "v{version}");
+    }
 }

@@ -342,6 +342,8 @@ async fn the_leader_epoch_of_the_client_is_checked() {
         (epoch, 0),
         (epoch + 1, 75),
         (epoch - 1, if epoch > 0 { 74 } else { 0 }),
+        (-2, 74),
+        (i32::MIN, 74),
     ] {
         let mut request = request(&[(id, 0)]);
         request.topics[0].partitions[0].current_leader_epoch = known;

@@ -137,6 +137,7 @@ async fn errors_of_list_offsets() {
             vec![(0, epoch, -1), (1, epoch + 1, -1)],
             vec![(0, 4), (75, -1)],
         ),
+        ("t", 10, vec![(0, -2, -1)], vec![(74, -1)]),
         ("t", 10, vec![(2, -1, -1)], vec![(3, -1)]),
         ("u", 10, vec![(0, -1, -1)], vec![(3, -1)]),
         (
@@ -194,6 +195,8 @@ async fn an_epoch_never_ends_before_an_offset_that_was_handed_out() {
         (0, epoch, epoch, (0, epoch, 10)),
         (0, -1, epoch + 1, (0, -1, -1)),
         (0, -1, -1, (0, -1, -1)),
+        (0, -1, -5, (0, -1, -1)),
+        (0, -2, epoch, (74, -1, -1)),
         (0, epoch + 1, epoch, (75, -1, -1)),
         (1, -1, epoch, (3, -1, -1)),
     ] {

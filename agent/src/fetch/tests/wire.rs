@@ -129,6 +129,35 @@ fn every_version_is_read_back_to_its_last_byte() {
 }
 
 #[test]
+fn regression_aborted_transactions_are_null_where_kafkas_are() {
+    for version in 4..=18 {
+        for (error, committed, has_list) in [
+            (0, false, false),
+            (0, true, true),
+            // no such partition, no such topic id
+            (3, false, true),
+            (3, true, true),
+            (100, false, true),
+            // out of range, not the leader, an unknown leader epoch
+            (1, true, false),
+            (6, true, false),
+            (75, false, false),
+        ] {
+            let mut answer = answer(version);
+            answer.committed = committed;
+            answer.partitions[0].error = error;
+            let response: FetchResponse = decode(version, Reply::Body(answer.encode(version)));
+            let first = &response.responses[0].partitions[0];
+            assert_eq!(
+                first.aborted_transactions.as_ref().map(Vec::len),
+                has_list.then_some(0),
+                "error {error}, committed {committed}, version {version}"
+            );
+        }
+    }
+}
+
+#[test]
 fn an_error_at_the_top_is_read_back() {
     for version in 7..=18 {
         let response: FetchResponse =

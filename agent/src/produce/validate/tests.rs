@@ -60,7 +60,7 @@ fn code(records: Bytes, version: i16, config: &TopicConfig) -> Option<ResponseEr
 #[test]
 fn each_rule_has_kafkas_code() {
     use ResponseError::{
-        CorruptMessage, InvalidRecord, InvalidTimestamp, MessageTooLarge,
+        CorruptMessage, InvalidProducerEpoch, InvalidRecord, InvalidTimestamp, MessageTooLarge,
         UnsupportedCompressionType,
     };
     let good = batch(&[NOW]);
@@ -100,6 +100,20 @@ fn each_rule_has_kafkas_code() {
             9,
             &plain,
             Some(InvalidRecord),
+        ),
+        (
+            "magic 3",
+            altered(&good, 16, &[3]),
+            9,
+            &plain,
+            Some(CorruptMessage),
+        ),
+        (
+            "magic -1",
+            altered(&good, 16, &[0xff]),
+            9,
+            &plain,
+            Some(CorruptMessage),
         ),
         (
             "wrong crc",
@@ -152,6 +166,20 @@ fn each_rule_has_kafkas_code() {
         ),
         ("producer with one", producer(0), 9, &plain, None),
         (
+            "producer without epoch",
+            altered(&batch_of_producer(), 51, &(-1i16).to_be_bytes()),
+            9,
+            &plain,
+            Some(InvalidProducerEpoch),
+        ),
+        (
+            "no producer, whatever else it says",
+            altered(&batch_of_producer(), 43, &(-2i64).to_be_bytes()),
+            9,
+            &plain,
+            None,
+        ),
+        (
             "append time set",
             altered(&good, 21, &8i16.to_be_bytes()),
             9,
@@ -184,6 +212,13 @@ fn each_rule_has_kafkas_code() {
     for (name, records, version, config, expected) in cases {
         assert_eq!(code(records.clone(), *version, config), *expected, "{name}");
     }
+}
+
+fn batch_of_producer() -> RecordBatch {
+    builder(Codec::None, &[NOW])
+        .producer(ProducerId(1), ProducerEpoch(0), Sequence(0))
+        .build()
+        .unwrap()
 }
 
 fn batch_at(offset: i64) -> RecordBatch {

@@ -23,7 +23,6 @@ use kafka_protocol::{
     },
     protocol::StrBytes,
 };
-use uuid::Uuid;
 
 use super::{
     Decided, alteration, assignment,
@@ -86,15 +85,13 @@ pub fn create_topics(
         let result = match checked {
             Err(refusal) => refused(&topic.name, refusal),
             Ok(new) => {
-                let id = if request.validate_only {
-                    TopicId(Uuid::nil())
-                } else {
-                    let created = creating.create(&topic.name, &new, rand);
-                    let id = created.topic;
+                // Kafka answers an id also where it only checks the request.
+                let created = creating.create(&topic.name, &new, rand);
+                let result = succeeded(state, &topic.name, created.topic, &new);
+                if !request.validate_only {
                     decided.events.push(Event::TopicCreated(created));
-                    id
-                };
-                succeeded(state, &topic.name, id, &new)
+                }
+                result
             }
         };
         decided.reply.topics.push(result);

@@ -29,7 +29,9 @@ pub(super) fn create_topics(core: &mut Core, request: CreateTopicsRequest) -> Cr
 }
 
 fn create_topic(core: &mut Core, topic: &CreatableTopic, dry: bool) -> CreatableTopicResult {
-    let result = CreatableTopicResult::default().with_name(topic.name.clone());
+    let result = CreatableTopicResult::default()
+        .with_name(topic.name.clone())
+        .with_error_message(None);
     let (partitions, configs) = match check_new(core, topic) {
         Ok(new) => new,
         Err((error, text)) => {
