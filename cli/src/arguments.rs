@@ -245,7 +245,8 @@ pub(crate) struct Tuning {
     pub(crate) flush_bytes: Bytes,
 
     /// An object is written this long after its first record at the latest. The default is 5ms in a
-    /// folder (250ms in a bucket, where each request costs money)
+    /// folder (250ms in a bucket, where each request costs money: an agent with little to do sends one
+    /// per interval at most)
     #[arg(long, env = "AQUIFER_FLUSH_INTERVAL", value_name = "TIME")]
     pub(crate) flush_interval: Option<Span>,
 

@@ -142,9 +142,7 @@ fn produce_settings(tuning: &Tuning, priced: bool) -> Result<ProduceSettings> {
     flush.bytes_max = tuning.flush_bytes.0;
     flush.bytes_soft = flush.bytes_soft.min(flush.bytes_max);
     if let Some(interval) = tuning.flush_interval {
-        flush.interval_max = interval.0;
-        flush.interval_min = flush.interval_min.min(interval.0);
-        flush.quiet = flush.quiet.min(interval.0);
+        flush = flush.with_interval(interval.0);
     }
     Ok(ProduceSettings {
         flush: Some(flush),

@@ -19,6 +19,8 @@ pub enum FlushReason {
     Quiet,
     /// (e) The first byte had waited long enough.
     Interval,
+    /// (f) Something always came.
+    Steady,
 }
 
 impl FlushReason {
@@ -31,6 +33,7 @@ impl FlushReason {
             Self::FullWindow => "full_window",
             Self::Quiet => "quiet",
             Self::Interval => "interval",
+            Self::Steady => "steady",
         }
     }
 }
@@ -83,21 +86,28 @@ impl FlushPolicy {
         let interval_at = buffer
             .sealed_at
             .map_or(now, |sealed| sealed.plus(rules.interval_min));
-        let quiet_at = buffer.last_at.plus(rules.quiet).max(tokens.next_at(now));
+        let token_at = tokens.next_at(now, buffer.bytes);
         let mut times = [
             (buffer.bytes >= rules.bytes_soft).then_some((interval_at, FlushReason::SoftBytes)),
             buffer
                 .full_window
                 .then_some((interval_at, FlushReason::FullWindow)),
-            Some((quiet_at, FlushReason::Quiet)),
+            Some((
+                buffer.last_at.plus(rules.quiet).max(token_at),
+                FlushReason::Quiet,
+            )),
             Some((
                 buffer.first_at.plus(rules.interval_max),
                 FlushReason::Interval,
             )),
+            Some((
+                buffer.first_at.plus(rules.interval_min).max(token_at),
+                FlushReason::Steady,
+            )),
         ]
         .into_iter()
         .flatten();
-        let first = times.next().expect("the last two rules always apply");
+        let first = times.next().expect("the last three rules always apply");
         let (at, reason) = times.fold(first, |a, b| if b.0 < a.0 { b } else { a });
         if at <= now {
             FlushDecision::Seal(reason)
@@ -111,7 +121,9 @@ impl FlushPolicy {
 #[derive(Clone, Debug)]
 pub struct Tokens {
     budget: Option<PutBudget>,
+    /// What was left after the last PUT.
     saved: Duration,
+    /// When that was.
     counted_at: Monotonic,
 }
 
@@ -126,37 +138,60 @@ impl Tokens {
         }
     }
 
-    /// Takes a token for a PUT. Where there is none, nothing is owed: the budget is never below 0.
-    pub fn take(&mut self, now: Monotonic) {
+    /// Takes a token for a PUT of this many bytes. Where there is none, nothing is owed: the budget is
+    /// never below 0.
+    pub fn take(&mut self, now: Monotonic, bytes: u64) {
         if let Some(budget) = self.budget {
+            let waited = now.since(self.counted_at);
+            let by_bytes = by_bytes(budget, bytes).min(in_time_of_bytes(budget, waited));
             self.saved = self
-                .saved_at(budget, now)
+                .saved
+                .saturating_add(waited.max(by_bytes))
+                .min(cap(budget))
                 .saturating_sub(budget.token_every);
             self.counted_at = now;
         }
     }
 
-    /// When a token is there: `now`, or later.
+    /// When a token is there for these bytes, if no more come: `now`, or later.
     #[must_use]
-    pub fn next_at(&self, now: Monotonic) -> Monotonic {
-        match self.budget {
-            Some(budget) => {
-                let missing = budget
-                    .token_every
-                    .saturating_sub(self.saved_at(budget, now));
-                now.plus(missing)
-            }
-            None => now,
-        }
-    }
-
-    fn saved_at(&self, budget: PutBudget, now: Monotonic) -> Duration {
-        (self.saved + now.since(self.counted_at)).min(cap(budget))
+    pub fn next_at(&self, now: Monotonic, bytes: u64) -> Monotonic {
+        let Some(budget) = self.budget else {
+            return now;
+        };
+        let missing = budget.token_every.saturating_sub(self.saved);
+        let wait = if by_bytes(budget, bytes) >= missing {
+            let (most, each) = (budget.token_bytes_every, budget.token_every);
+            scaled(missing, most.as_nanos(), each.as_nanos()).min(missing)
+        } else {
+            missing
+        };
+        self.counted_at.plus(wait).max(now)
     }
 }
 
 fn cap(budget: PutBudget) -> Duration {
-    budget.token_every * budget.burst
+    budget.token_every.saturating_mul(budget.burst)
+}
+
+/// The tokens that bytes bring, however quickly they came.
+fn by_bytes(budget: PutBudget, bytes: u64) -> Duration {
+    scaled(
+        budget.token_every,
+        u128::from(bytes),
+        u128::from(budget.token_bytes),
+    )
+}
+
+/// The tokens that bytes can bring in this time, however many they are.
+fn in_time_of_bytes(budget: PutBudget, time: Duration) -> Duration {
+    let (most, each) = (budget.token_bytes_every, budget.token_every);
+    scaled(time, each.as_nanos(), most.as_nanos())
+}
+
+fn scaled(time: Duration, by: u128, of: u128) -> Duration {
+    let nanos = time.as_nanos().saturating_mul(by) / of.max(1);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -184,7 +219,7 @@ mod tests {
         let settings = FlushSettings::priced();
         let mut bucket = Tokens::new(settings.budget, at(now));
         for _ in tokens..40 {
-            bucket.take(at(now));
+            bucket.take(at(now), 0);
         }
         let decision = FlushPolicy::new(settings).decide(at(now), &buffer, &bucket);
         assert_eq!(
@@ -196,7 +231,7 @@ mod tests {
     #[test]
     fn each_rule_seals_at_its_moment_and_not_before() {
         use FlushDecision::{Seal, Wait};
-        use FlushReason::{Bytes, FullWindow, Interval, Quiet, SoftBytes};
+        use FlushReason::{Bytes, FullWindow, Interval, Quiet, SoftBytes, Steady};
         // (a) bytes, whatever else.
         check(
             0,
@@ -220,8 +255,15 @@ mod tests {
         check(
             0,
             1050,
-            state(2 * MIB - 1, 1010, 1050, Some(1000), false),
+            state(256 * KIB - 1, 1010, 1050, Some(1000), false),
             Wait(at(1260)),
+        );
+        // 256 KiB bring a token 50 ms after the one before.
+        check(
+            0,
+            1050,
+            state(2 * MIB - 1, 1010, 1050, Some(1000), false),
+            Wait(at(1100)),
         );
         check(
             0,
@@ -274,6 +316,19 @@ mod tests {
             state(KIB, 1010, 1259, Some(1000), false),
             Seal(Interval),
         );
+        // (f) 50 ms after the first byte, with a token.
+        check(
+            1,
+            1059,
+            state(KIB, 1010, 1058, Some(1000), false),
+            Wait(at(1060)),
+        );
+        check(
+            1,
+            1060,
+            state(KIB, 1010, 1059, Some(1000), false),
+            Seal(Steady),
+        );
     }
 
     #[test]
@@ -303,29 +358,96 @@ mod tests {
         );
     }
 
+    const BUDGET: PutBudget = PutBudget {
+        token_every: Duration::from_millis(250),
+        token_bytes: 256 * KIB,
+        token_bytes_every: Duration::from_millis(50),
+        burst: 2,
+    };
+
+    fn empty() -> Tokens {
+        let mut tokens = Tokens::new(Some(BUDGET), at(0));
+        tokens.take(at(0), 0);
+        tokens.take(at(0), 0);
+        tokens
+    }
+
     #[test]
     fn tokens_come_at_their_rate_and_never_go_below_zero() {
-        let budget = PutBudget {
-            token_every: Duration::from_millis(250),
-            burst: 2,
-        };
-        let mut tokens = Tokens::new(Some(budget), at(0));
-        tokens.take(at(0));
-        tokens.take(at(0));
-        assert_eq!(tokens.next_at(at(0)), at(250));
+        let mut tokens = empty();
+        assert_eq!(tokens.next_at(at(0), KIB), at(250));
         for _ in 0..10 {
-            tokens.take(at(0));
+            tokens.take(at(0), KIB);
         }
-        assert_eq!(tokens.next_at(at(0)), at(250), "nothing is owed");
-        assert_eq!(tokens.next_at(at(100)), at(250));
-        tokens.take(at(300));
-        assert_eq!(tokens.next_at(at(300)), at(500), "50 ms were left over");
-        tokens.take(at(10_000));
-        tokens.take(at(10_000));
+        assert_eq!(tokens.next_at(at(0), KIB), at(250), "nothing is owed");
+        assert_eq!(tokens.next_at(at(100), KIB), at(250));
+        tokens.take(at(300), KIB);
         assert_eq!(
-            tokens.next_at(at(10_000)),
+            tokens.next_at(at(300), KIB),
+            at(500),
+            "50 ms were left over"
+        );
+        tokens.take(at(10_000), KIB);
+        tokens.take(at(10_000), KIB);
+        assert_eq!(
+            tokens.next_at(at(10_000), KIB),
             at(10_250),
             "the burst is capped"
         );
+    }
+
+    #[test]
+    fn bytes_bring_tokens_up_to_their_own_rate() {
+        let tokens = empty();
+        let next_at = |bytes| tokens.next_at(at(0), bytes);
+        assert_eq!(next_at(256 * KIB - 1), at(250), "not a whole one");
+        assert_eq!(next_at(256 * KIB), at(50));
+        assert_eq!(next_at(100 * MIB), at(50), "no sooner with more");
+        assert_eq!(
+            tokens.next_at(at(70), 256 * KIB),
+            at(70),
+            "it is there already"
+        );
+
+        let mut tokens = empty();
+        tokens.take(at(50), 100 * MIB);
+        assert_eq!(
+            tokens.next_at(at(50), 256 * KIB),
+            at(100),
+            "50 ms bring no more than one"
+        );
+        tokens.take(at(200), 384 * KIB);
+        assert_eq!(
+            tokens.next_at(at(200), 128 * KIB),
+            at(225),
+            "half of one was left over"
+        );
+        tokens.take(at(500), KIB);
+        assert_eq!(
+            tokens.next_at(at(500), KIB),
+            at(575),
+            "where time brings more than the bytes do, time counts alone"
+        );
+    }
+
+    /// Whatever comes and whenever a token is used: PUTs are at most those that time pays, or 20 a second
+    /// and one per 256 KiB of what was written, whichever is more, behind the burst.
+    #[test]
+    fn puts_are_bounded_by_time_and_bytes() {
+        for (kib, fewest, most) in [(1, 38, 42), (64, 38, 42), (256, 198, 202), (4096, 198, 202)] {
+            let mut tokens = empty();
+            let (mut now, mut puts) = (0, 0);
+            while now < 10_000 {
+                // Each PUT holds this much, as soon as it may be sent.
+                let next = tokens.next_at(at(now), kib * KIB);
+                now = u64::try_from(next.0.as_millis()).unwrap();
+                tokens.take(next, kib * KIB);
+                puts += 1;
+            }
+            assert!(
+                (fewest..=most).contains(&puts),
+                "{puts} PUTs of {kib} KiB in 10 s"
+            );
+        }
     }
 }

@@ -72,6 +72,8 @@ pub struct FlushSettings {
     pub bytes_soft: u64,
     /// (b), (c) Shortest time between two seals that are not forced by bytes or time. 50 ms = at most
     /// 20 PUTs per second and agent, $260 a month at $5 per million, reached only under load.
+    /// (f) Seal this long after the first byte, if there is a token: where many clients send, no quiet
+    /// time may come.
     pub interval_min: Duration,
     /// (d) Seal after this long without a byte, if there is a token. It is the part of the latency
     /// that a lone request pays for being batched with others: stock producers send what they have
@@ -79,16 +81,29 @@ pub struct FlushSettings {
     pub quiet: Duration,
     /// (e) Seal this long after the first byte.
     pub interval_max: Duration,
-    /// PUTs that (d) may count on; None = no limit.
+    /// PUTs that (d) and (f) may count on; None = no limit.
     pub budget: Option<PutBudget>,
 }
 
-/// A budget of PUTs: each one takes a token, only quiet-time flushes wait for one.
+/// A budget of PUTs: each one takes a token, only (d) and (f) wait for one. Tokens come with time or with
+/// bytes, whichever brings more.
+///
+/// Bytes count because of clients that wait: librdkafka with idempotence has one request per partition
+/// under way, whatever its window (its `rktp_msgs_inflight` counts records where requests are meant, up
+/// to 2.12 at least), so that each flush is a turn of all its partitions, and no window is ever full.
+/// With two such producers at 11 MB/s on two agents and PUTs of 72 ms, 4 tokens/s make turns of 250 ms
+/// and a median of 380 ms at the producer, which waits for one and a half of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PutBudget {
     /// Time in which one token comes. 250 ms = 4/s, at most $52 a month and agent at $5 per million
     /// PUTs.
     pub token_every: Duration,
+    /// Bytes with which one token comes. 256 KiB = at most $0.02 per GiB at that price, and less per
+    /// GiB the more than 5 MiB/s an agent takes in, by the next bound.
+    pub token_bytes: u64,
+    /// Shortest time in which bytes bring a token. 50 ms = 20/s, as many as `interval_min` allows the
+    /// other rules.
+    pub token_bytes_every: Duration,
     /// Most tokens that are saved up: so many lone requests in a row have low latency.
     pub burst: u32,
 }
@@ -105,6 +120,8 @@ impl FlushSettings {
             interval_max: Duration::from_millis(250),
             budget: Some(PutBudget {
                 token_every: Duration::from_millis(250),
+                token_bytes: 256 * 1024,
+                token_bytes_every: Duration::from_millis(50),
                 burst: 40,
             }),
         }
@@ -113,11 +130,7 @@ impl FlushSettings {
     /// For S3 Express buckets: requests cost half, and a PUT takes single-digit milliseconds.
     #[must_use]
     pub fn express() -> Self {
-        Self {
-            interval_min: Duration::from_millis(10),
-            interval_max: Duration::from_millis(10),
-            ..Self::priced()
-        }
+        Self::priced().with_interval(Duration::from_millis(10))
     }
 
     /// For stores whose requests are free (a folder, memory).
@@ -128,6 +141,24 @@ impl FlushSettings {
             interval_max: Duration::from_millis(5),
             budget: None,
             ..Self::priced()
+        }
+    }
+
+    /// The same with another [`Self::interval_max`]; what goes with it follows. A token comes per
+    /// interval: who lets an object wait for 10 ms at most pays for 100 PUTs/s under load by (e) alone, and
+    /// holding (d) to fewer of them would cost latency and save nothing.
+    #[must_use]
+    pub fn with_interval(self, interval: Duration) -> Self {
+        Self {
+            interval_min: self.interval_min.min(interval),
+            quiet: self.quiet.min(interval),
+            interval_max: interval,
+            budget: self.budget.map(|budget| PutBudget {
+                token_every: interval,
+                token_bytes_every: budget.token_bytes_every.min(interval),
+                ..budget
+            }),
+            ..self
         }
     }
 }
@@ -155,5 +186,34 @@ impl Default for UploadSettings {
             back_off: Duration::from_millis(100),
             give_up: Duration::from_secs(15),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_with_the_interval_follows_it() {
+        let priced = FlushSettings::priced();
+        assert_eq!(priced.with_interval(priced.interval_max), priced);
+        let millis = |settings: FlushSettings| {
+            let budget = settings.budget.unwrap();
+            [
+                settings.quiet,
+                settings.interval_min,
+                settings.interval_max,
+                budget.token_every,
+                budget.token_bytes_every,
+            ]
+            .map(|time| time.as_millis())
+        };
+        let with = |ms| millis(priced.with_interval(Duration::from_millis(ms)));
+        assert_eq!(with(1), [1; 5]);
+        assert_eq!(with(10), [2, 10, 10, 10, 10]);
+        assert_eq!(with(1_000), [2, 50, 1_000, 1_000, 50]);
+        assert_eq!(millis(FlushSettings::express()), with(10));
+        let folder = FlushSettings::unpriced().with_interval(Duration::from_secs(1));
+        assert_eq!(folder.budget, None);
     }
 }

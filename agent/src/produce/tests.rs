@@ -1,5 +1,7 @@
 //! The produce path on the fake metadata service and a bucket that does what a test tells it.
 
+mod turns;
+
 use std::{
     collections::VecDeque,
     net::SocketAddr,

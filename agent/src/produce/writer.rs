@@ -340,8 +340,8 @@ impl Writer {
             return;
         };
         metrics::sealed(&sealed);
-        self.tokens.take(now);
         let Sealed { contents, .. } = sealed;
+        self.tokens.take(now, contents.bytes);
         let flight = self.flights.insert(contents.keys);
         let mut requests: Vec<_> = contents
             .runs
