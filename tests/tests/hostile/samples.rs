@@ -196,7 +196,7 @@ fn of_clusters() -> Vec<Sample> {
 }
 
 /// The frames of all samples in every version that the broker says it serves.
-pub fn served(broker: &DevBroker) -> Vec<(i16, i16, Bytes)> {
+pub(crate) fn served(broker: &DevBroker) -> Vec<(i16, i16, Bytes)> {
     let listed = Connection::open(broker.address()).call(3, &api_versions());
     let samples = samples();
     let mut frames = Vec::new();
