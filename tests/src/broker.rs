@@ -4,7 +4,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use tempfile::TempDir;
 
-use crate::process::{Process, binary, free_port, http_get, http_status};
+use crate::{
+    kafka::BROKER_CONFIGS,
+    process::{Process, binary, free_port, http_get, http_status},
+};
 
 /// One broker process at a time on one data folder and one pair of ports.
 #[derive(Debug)]
@@ -23,6 +26,13 @@ impl DevBroker {
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(&[])
+    }
+
+    /// The same with the broker configs that [`crate::kafka::KafkaBroker`] has, to be compared with it.
+    #[must_use]
+    pub fn start_like_kafka() -> Self {
+        let configs = BROKER_CONFIGS.join(";");
+        Self::start_with(&[("AQUIFER_BROKER_CONFIG", configs.as_str())])
     }
 
     /// The same with settings, as environment variables.

@@ -21,6 +21,24 @@ use crate::{
     wire::{Answer, Connection, api_versions, encode},
 };
 
+/// Broker configs with which Kafka is started besides those that are about its ports and folders: what a single broker
+/// needs (internal topics are small, as that many tests wait for them), and a plugin without which it does not serve
+/// client telemetry. Else it has its defaults.
+pub const BROKER_CONFIGS: [&str; 12] = [
+    "controller.listener.names=CONTROLLER",
+    "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "offsets.topic.replication.factor=1",
+    "offsets.topic.num.partitions=1",
+    "transaction.state.log.replication.factor=1",
+    "transaction.state.log.num.partitions=1",
+    "transaction.state.log.min.isr=1",
+    "share.coordinator.state.topic.replication.factor=1",
+    "share.coordinator.state.topic.num.partitions=1",
+    "share.coordinator.state.topic.min.isr=1",
+    "group.initial.rebalance.delay.ms=0",
+    "metric.reporters=Telemetry",
+];
+
 /// One broker and controller in one process, on a folder of its own. It ends with this value.
 #[derive(Debug)]
 pub struct KafkaBroker {
@@ -131,28 +149,18 @@ fn until_none(mut ask: impl FnMut() -> i16) {
     }
 }
 
-/// What a single broker needs (internal topics are small, as that many tests wait for them), and a plugin without
-/// which it does not serve client telemetry; else Kafka's defaults.
+/// The settings file.
 fn settings(node: i32, port: u16, log: &str) -> String {
     let controller = port + 1;
+    let configs = BROKER_CONFIGS.join("\n");
     format!(
         "process.roles=broker,controller\n\
          node.id={node}\n\
          listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         controller.listener.names=CONTROLLER\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
          controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
          log.dirs={log}\n\
-         offsets.topic.replication.factor=1\n\
-         offsets.topic.num.partitions=1\n\
-         transaction.state.log.replication.factor=1\n\
-         transaction.state.log.num.partitions=1\n\
-         transaction.state.log.min.isr=1\n\
-         share.coordinator.state.topic.replication.factor=1\n\
-         share.coordinator.state.topic.num.partitions=1\n\
-         share.coordinator.state.topic.min.isr=1\n\
-         group.initial.rebalance.delay.ms=0\n\
-         metric.reporters=Telemetry\n"
+         {configs}\n"
     )
 }
 

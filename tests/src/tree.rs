@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-/// Fields that tell the elements of an array apart, the first that an element has and that is not empty.
+/// Fields that tell the elements of an array apart, the first that an element has and that is not empty; if all are,
+/// the empty text.
 const KEYS: &[&str] = &[
     "name",
     "topic",
@@ -84,11 +85,13 @@ fn objects(array: &[Value]) -> bool {
 fn keyed(array: &[Value]) -> Map<String, Value> {
     let mut found = Map::new();
     for (place, element) in array.iter().enumerate() {
-        let key = KEYS.iter().find_map(|key| match element.get(key)? {
-            Value::String(text) if !text.is_empty() => Some(text.clone()),
+        let keys = KEYS.iter().filter_map(|key| match element.get(key)? {
+            Value::String(text) => Some(text.clone()),
             Value::Number(number) => Some(number.to_string()),
             _ => None,
         });
+        // `max_by_key` takes the last of equals: the first that is not empty
+        let key = keys.rev().max_by_key(|key| !key.is_empty());
         let key = key.unwrap_or_else(|| place.to_string());
         let free = (1..).map(|n| match n {
             1 => key.clone(),
@@ -140,6 +143,16 @@ mod tests {
                 json!({"topics": [{"name": "x"}, {"name": "x"}]}),
                 json!({"topics": [{"name": "x"}]}),
                 vec!["topics[x#2]: {\"name\":\"x\"} -> absent"],
+            ),
+            (
+                json!({"topics": [{"name": "", "e": 1}, {"name": "x", "e": 2}]}),
+                json!({"topics": [{"name": "x", "e": 2}, {"name": "", "e": 3}]}),
+                vec!["topics[].e: 1 -> 3"],
+            ),
+            (
+                json!({"list": [{"name": "", "topic_id": "a"}, {"name": "", "topic_id": "b"}]}),
+                json!({"list": [{"name": "", "topic_id": "b"}]}),
+                vec!["list[a]: {\"name\":\"\",\"topic_id\":\"a\"} -> absent"],
             ),
             (
                 json!({"list": [{"v": 1}, {"v": 2}]}),

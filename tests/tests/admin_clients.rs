@@ -39,7 +39,7 @@ const ADMINS: [(&str, Client); 3] = [
 
 #[test]
 fn admin_calls_answer_what_they_answer_with_kafka() {
-    let aquifer = DevBroker::start();
+    let aquifer = DevBroker::start_like_kafka();
     // Its node id is Aquifer's, so that answers need not be changed for it.
     let kafka = KafkaBroker::start(0);
     kafka.wait_for_coordinators();

@@ -120,7 +120,7 @@ fn raw_requests_are_answered_as_kafka_answers_them() {
             served.api
         );
     }
-    let aquifer = DevBroker::start();
+    let aquifer = DevBroker::start_like_kafka();
     let kafka = KafkaBroker::start(0);
     let mut sides = [Side::new(kafka.address()), Side::new(aquifer.address())];
     kafka.wait_for_coordinators();
@@ -235,7 +235,7 @@ fn cases_of(api: ApiKey, cases: Cases) -> Vec<Case> {
         let end = bytes.len();
         bytes[end.saturating_sub(5).max(24)..].fill(0x7f);
     }));
-    all.push(unsupported(first()));
+    all.push(unsupported(api, first()));
     if api == ApiKey::ApiVersions {
         all.push(changed("key-999", first(), |bytes| {
             bytes[4..6].copy_from_slice(&[3, 231])

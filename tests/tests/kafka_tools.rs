@@ -29,7 +29,7 @@ mod lines;
 
 #[test]
 fn kafkas_tools_print_what_they_print_with_kafka() {
-    let aquifer = DevBroker::start();
+    let aquifer = DevBroker::start_like_kafka();
     let selection = Selection::from_environment();
     let mut cases = cases();
     cases.retain(|case| selection.has(case.name));
@@ -43,6 +43,7 @@ fn kafkas_tools_print_what_they_print_with_kafka() {
         let kafka = scope.spawn(|| KafkaBroker::start(0));
         let ours = scope.spawn(|| {
             let mut tools = Tools::start();
+            set_what_kafka_sets(&mut tools, &aquifer.bootstrap());
             let ours = run(&mut tools, &aquifer.bootstrap(), folder.path(), &cases);
             (ours, tools)
         });
@@ -63,6 +64,14 @@ fn kafkas_tools_print_what_they_print_with_kafka() {
         }
     }
     check("tools", &found, selection.is_all());
+}
+
+/// Sets the one config that Kafka sets dynamically when a cluster is made: every description of a topic has it.
+fn set_what_kafka_sets(tools: &mut Tools, bootstrap: &str) {
+    let alter = ["--bootstrap-server", bootstrap, "--alter"];
+    let what = ["--broker-defaults", "--add-config", "min.insync.replicas=1"];
+    let outcome = tools.run("kafka-configs", &[alter, what].concat(), &[]);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
 }
 
 /// What each case prints with one broker, normalised, by name.

@@ -14,7 +14,7 @@ use aquifer_tests::{
 use bytes::Bytes;
 use kafka_protocol::{
     messages::{
-        ListOffsetsRequest, ResponseHeader, TopicName,
+        ApiKey, ListOffsetsRequest, ResponseHeader, TopicName,
         list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
     },
     protocol::{Decodable, HeaderVersion, Request, StrBytes},
@@ -306,14 +306,22 @@ pub(crate) fn changed(name: &'static str, case: Case, change: fn(&mut Vec<u8>)) 
     }
 }
 
-/// Another case's request in a version that there is not. The answer, if there is one, is read as version 0.
-pub(crate) fn unsupported(case: Case) -> Case {
-    let decode = case.decode;
+/// Another case's request in a version that there is not, with the header that newer versions have. The answer, if
+/// there is one, is read as version 0.
+pub(crate) fn unsupported(api: ApiKey, case: Case) -> Case {
+    let (encode, decode) = (case.encode, case.decode);
+    let encode = move |ask: &mut Ask<'_>| {
+        if api.request_header_version(ask.version) < 2 {
+            return None;
+        }
+        encode(ask)
+    };
     Case {
         decode: Box::new(move |frame, _| decode(frame, 0)),
         ..changed(
             "version-99",
             Case {
+                encode: Box::new(encode),
                 decode: Box::new(|_, _| Value::Null),
                 ..case
             },

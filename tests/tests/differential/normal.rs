@@ -65,6 +65,11 @@ fn word(api: &str, side: &Side, field: &str, value: &Value) -> Option<Value> {
         (Value::String(text), "error_message" | "batch_index_error_message" | "documentation") => {
             (!text.is_empty()).then(|| json!("text"))
         }
+        (Value::String(text), "value") => {
+            let own = side.address.to_string();
+            text.contains(&own)
+                .then(|| json!(text.replace(&own, "its own")))
+        }
         (Value::String(id), "topic_id") => {
             let mut known = side.topics.iter();
             let known = known.find(|(_, known)| known.to_string() == *id);
