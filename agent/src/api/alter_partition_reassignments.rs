@@ -31,6 +31,9 @@ pub(crate) async fn handle(
     body: Bytes,
 ) -> Result<Reply, Close> {
     let request: AlterPartitionReassignmentsRequest = context.decode(body)?;
+    if request.topics.is_empty() {
+        return context.reply(&AlterPartitionReassignmentsResponse::default());
+    }
     let response = AlterPartitionReassignmentsResponse::default()
         .with_allow_replication_factor_change(request.allow_replication_factor_change)
         .with_error_message(None);

@@ -38,16 +38,21 @@ pub(crate) async fn handle(
         }
         context.reply(&response)
     };
+    // What is wrong with the whole request is said of each partition, too.
+    let fail = |code: ResponseError, why: String| {
+        let asked = request.topic_partitions.as_deref().unwrap_or_default();
+        let failed = |_: i32| (code, why.clone());
+        answer(Some(code), asked.iter().map(|t| of(t, failed)).collect())
+    };
     if !matches!(request.election_type, PREFERRED | UNCLEAN) {
-        return answer(Some(ResponseError::InvalidRequest), Vec::new());
+        let kind = request.election_type;
+        let why = format!("There is no election type {kind}: use 0 (preferred) or 1 (unclean).");
+        return fail(ResponseError::InvalidRequest, why);
     }
     if let Err(error) = broker.view.catch_up().await {
-        let code = errors::controller_code(&error);
-        let asked = request.topic_partitions.unwrap_or_default();
-        let failed = |_: i32| (code, error.to_string());
-        return answer(Some(code), asked.iter().map(|t| of(t, failed)).collect());
+        return fail(errors::controller_code(&error), error.to_string());
     }
-    let results = match request.topic_partitions {
+    let results = match &request.topic_partitions {
         Some(asked) => asked.iter().map(|topic| judge(broker, topic)).collect(),
         None => {
             let topics = broker.view.topics();
