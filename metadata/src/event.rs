@@ -30,7 +30,7 @@ pub(crate) mod strategy;
 mod tests;
 
 pub(crate) use convert::{
-    agent_from, agent_to, batch_from, batch_to, configs_from, configs_to, decision_code,
+    Malformed, agent_from, agent_to, batch_from, batch_to, configs_from, configs_to, decision_code,
     level_from, level_to, object_from, object_id_from, object_id_to, object_to, ref_from, ref_to,
     rejection_of, topic_from,
 };

@@ -26,6 +26,7 @@ mod sequencer;
 pub mod state;
 pub mod status;
 mod tip_writer;
+mod varint;
 
 pub use leader::{Leader, LeaderSettings, StartError, StopReason};
 pub use local::LocalMetadata;

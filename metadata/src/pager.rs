@@ -20,7 +20,7 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(15);
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(5);
-/// Pages that are encoded in one go; an extent page takes about 10 us.
+/// Pages that are encoded in one go; a full extent page takes some 20 us.
 const SLICE_PAGES: usize = 64;
 /// Pages are written earlier after this many rows.
 const ROWS_MAX: u64 = 20_000;

@@ -84,12 +84,18 @@ impl Objects {
     }
 
     pub(super) fn info(&self, object: ObjectIndex) -> Option<ObjectInfo> {
-        let entry = self.entries.get(position(object.0))?;
+        let (id, bytes, locations) = self.parts(object)?;
         Some(ObjectInfo {
-            id: entry.id,
-            bytes: entry.bytes,
-            locations: entry.locations.to_vec(),
+            id,
+            bytes,
+            locations: locations.to_vec(),
         })
+    }
+
+    /// What [`Self::info`] says, without a copy: id, size in bytes, locations.
+    pub(super) fn parts(&self, object: ObjectIndex) -> Option<(ObjectId, u64, &[u8])> {
+        let entry = self.entries.get(position(object.0))?;
+        Some((entry.id, entry.bytes, &entry.locations))
     }
 
     pub(super) fn references(&self, object: ObjectIndex) -> u32 {

@@ -1,9 +1,10 @@
 //! Pages: packed parts of the state, so that a new leader need not replay the journal from its
 //! beginning.
 //!
-//! A page is `[version u8][CRC32C of what follows, u32 little endian][protobuf message]`; the messages
-//! are in `proto/pages.proto`. Keys order topics before partition heads before extents, so that loading
-//! in key order finds what each page belongs to.
+//! A page is `[version u8][CRC32C of what follows, u32 little endian][body]`. A body is a protobuf message
+//! of `proto/pages.proto`; that of extents, of which nearly all pages are, is the table of `extents`. A
+//! change of what a body means, and any change of that table, raises the version. Keys order topics
+//! before partition heads before extents, so that loading in key order finds what each page belongs to.
 
 use aquifer_format::ids::{Incarnation, Offset, PartitionId, SessionId, TopicId, UploadEpoch};
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use super::entity::{Position, State};
 
 mod decode;
 mod encode;
+mod extents;
 mod key;
 pub mod view;
 
@@ -235,11 +237,22 @@ impl PartialEq for State {
 }
 
 fn frame(message: &impl Message) -> Bytes {
-    let mut bytes = Vec::with_capacity(FRAME_BYTES + message.encoded_len());
-    bytes.extend_from_slice(&[PAGE_VERSION, 0, 0, 0, 0]);
+    let mut bytes = begin(message.encoded_len());
     message
         .encode(&mut bytes)
         .expect("a vector grows as needed");
+    seal(bytes)
+}
+
+/// A frame for a body of about so many bytes, which is to be added.
+fn begin(body_bytes: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(FRAME_BYTES + body_bytes);
+    bytes.extend_from_slice(&[PAGE_VERSION, 0, 0, 0, 0]);
+    bytes
+}
+
+/// The page, now that its body is in the frame.
+fn seal(mut bytes: Vec<u8>) -> Bytes {
     let checksum = crc32c(&bytes[FRAME_BYTES..]);
     bytes[1..FRAME_BYTES].copy_from_slice(&checksum.to_le_bytes());
     bytes.into()

@@ -11,7 +11,7 @@ use aquifer_metadata_api::commit::{BatchOutcome, Placement};
 use prost::Message;
 use uuid::Uuid;
 
-use super::{PageError, PageRef, proto, unframe};
+use super::{PageError, PageRef, extents, proto, unframe};
 use crate::{
     event::{
         agent_from, batch_from, configs_from, decision_code, level_from, object_from,
@@ -21,7 +21,7 @@ use crate::{
     state::{
         budget::Budgets,
         entity::{Position, Slot, State},
-        extents::{Packed, PushContext},
+        extents::PushContext,
         held::Hold,
         producer::{Producer, Producers, Remembered},
         released::Bucket,
@@ -110,9 +110,7 @@ impl State {
                 Ok(())
             }
             PageRef::Head(id) => self.load_head(id, proto::HeadPage::decode(message)?),
-            PageRef::Extents(id, first) => {
-                self.load_extents(id, first, proto::ExtentsPage::decode(message)?)
-            }
+            PageRef::Extents(id, first) => self.load_extents(id, first, message),
             PageRef::Released(incarnation, epoch) => {
                 let page = proto::ReleasedPage::decode(message)?;
                 let bucket = released_from(&page)?;
@@ -231,69 +229,27 @@ impl State {
         Ok(())
     }
 
-    fn load_extents(
-        &mut self,
-        id: PartitionId,
-        first: Offset,
-        page: proto::ExtentsPage,
-    ) -> Result<(), Fault> {
-        let lengths = [
-            page.run_position.len(),
-            page.run_bytes.len(),
-            page.raw_start.len(),
-            page.raw_bytes.len(),
-            page.base_offset.len(),
-            page.records.len(),
-            page.max_timestamp.len(),
-            page.log_append_time.len(),
-        ];
-        let count = page.object.len();
-        if lengths.iter().any(|length| *length != count) {
-            return Err(Fault::Content(UNEVEN));
-        }
+    fn load_extents(&mut self, id: PartitionId, first: Offset, body: &[u8]) -> Result<(), Fault> {
         let topic = self.topics.get_mut(&id.topic);
         let Some(partition) = topic.and_then(|topic| topic.partition_mut(id.partition)) else {
             self.dirty.gone(PageRef::Extents(id, first));
             return Ok(());
         };
-        let mut table = Vec::new();
-        for object in page.objects {
-            let object = object_from(Some(object))?;
-            table.push(self.objects.intern(&object, &mut self.usage));
-        }
-        let mut extents = Vec::with_capacity(count);
-        let mut end = 0i64;
-        let mut timestamp = 0i64;
-        for at in 0..count {
-            let index = usize::try_from(page.object[at]).unwrap_or(usize::MAX);
-            let object = *table.get(index).ok_or("an extent names no object")?;
-            timestamp = timestamp.wrapping_add(page.max_timestamp[at]);
-            let extent = Packed {
-                run_position: page.run_position[at],
-                base_offset: end.wrapping_add(page.base_offset[at]),
-                max_timestamp: timestamp,
-                object,
-                run_bytes: page.run_bytes[at],
-                raw_start: page.raw_start[at],
-                raw_bytes: page.raw_bytes[at],
-                records: page.records[at],
-                log_append_time: page.log_append_time[at] != 0,
-            };
-            end = extent.end();
-            extents.push(extent);
-        }
+        let (objects, usage) = (&mut self.objects, &mut self.usage);
+        let table = extents::read(body, |object| objects.intern(object, usage))?;
         let mut context = PushContext {
-            at: Position::from_bits(page.position),
+            at: table.at,
             partition: id,
             objects: &mut self.objects,
             usage: &mut self.usage,
             dirty: &mut self.dirty,
         };
-        let loaded = partition
-            .extents
-            .load_chunk(first, page.dropped, &extents, &mut context);
-        for object in table {
-            self.objects.settle(object, &mut self.usage);
+        let loaded =
+            partition
+                .extents
+                .load_chunk(first, table.dropped, &table.extents, &mut context);
+        for extent in &table.extents {
+            self.objects.settle(extent.object, &mut self.usage);
         }
         loaded.map_err(Fault::Content)
     }

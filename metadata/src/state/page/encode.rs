@@ -1,12 +1,10 @@
 //! From the state to pages.
 
-use std::collections::BTreeMap;
-
 use aquifer_format::ids::{SessionId, TopicId};
 use aquifer_metadata_api::commit::BatchOutcome;
 use bytes::Bytes;
 
-use super::{PageRef, frame, proto};
+use super::{PageRef, begin, extents, frame, proto, seal};
 use crate::{
     event::{
         agent_to, batch_to, configs_to, decision_code, level_to, object_id_to, object_to, ref_to,
@@ -15,7 +13,7 @@ use crate::{
         entity::{Position, Slot, State},
         extents::Chunk,
         held::Hold,
-        object::{ObjectIndex, Objects},
+        object::Objects,
         partition::Partition,
         producer::{Producers, Remembered},
         released::Bucket,
@@ -48,7 +46,7 @@ impl State {
                     .binary_search_by_key(&first.0, |chunk| chunk.first)
                     .ok()?;
                 let chunk = chunks.get(at)?;
-                Some((chunk.at, frame(&extents_page(chunk, &self.objects)?)))
+                Some((chunk.at, extents_page(chunk, &self.objects)?))
             }
             PageRef::Released(incarnation, epoch) => {
                 let bucket = self.released.0.get(&(incarnation, epoch))?;
@@ -214,39 +212,10 @@ fn hold_to(hold: &Hold, objects: &Objects) -> Option<proto::Hold> {
     })
 }
 
-fn extents_page(chunk: &Chunk, objects: &Objects) -> Option<proto::ExtentsPage> {
-    let mut page = proto::ExtentsPage {
-        position: chunk.at.to_bits(),
-        dropped: chunk.dropped,
-        ..proto::ExtentsPage::default()
-    };
-    let mut table: BTreeMap<ObjectIndex, u32> = BTreeMap::new();
-    let mut end = 0i64;
-    let mut timestamp = 0i64;
-    for extent in &chunk.extents {
-        let index = match table.get(&extent.object) {
-            Some(index) => *index,
-            None => {
-                let index = u32::try_from(page.objects.len()).ok()?;
-                page.objects.push(object_to(&objects.info(extent.object)?));
-                table.insert(extent.object, index);
-                index
-            }
-        };
-        page.object.push(index);
-        page.run_position.push(extent.run_position);
-        page.run_bytes.push(extent.run_bytes);
-        page.raw_start.push(extent.raw_start);
-        page.raw_bytes.push(extent.raw_bytes);
-        page.base_offset.push(extent.base_offset.wrapping_sub(end));
-        end = extent.end();
-        page.records.push(extent.records);
-        page.max_timestamp
-            .push(extent.max_timestamp.wrapping_sub(timestamp));
-        timestamp = extent.max_timestamp;
-        page.log_append_time.push(u32::from(extent.log_append_time));
-    }
-    Some(page)
+fn extents_page(chunk: &Chunk, objects: &Objects) -> Option<Bytes> {
+    let mut bytes = begin(extents::bytes_about(chunk));
+    extents::put(&mut bytes, chunk, objects)?;
+    Some(seal(bytes))
 }
 
 fn released_page(bucket: &Bucket) -> proto::ReleasedPage {
