@@ -23,6 +23,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{journal::RowHash, registry::Registry, sequencer::request::OpenedWatch};
 
+mod interests;
+
+pub(crate) use interests::Interests;
+
 /// Frames that wait for one watcher at most: more than two seconds of group commits on a fast disk.
 const QUEUE_FRAMES_MAX: usize = 4_096;
 /// Bytes that wait for one watcher at most (a common frame that several wait for counts for each).
@@ -106,7 +110,8 @@ pub(crate) struct Publication {
     pub(crate) reset: Option<CommonFrame>,
     pub(crate) new_watchers: Vec<NewWatcher>,
     pub(crate) acknowledgements: Vec<Acknowledgement>,
-    pub(crate) extents: BTreeMap<PartitionId, Vec<Extent>>,
+    /// Of partitions that somebody is interested in, sorted; those of each in offset order.
+    pub(crate) extents: Vec<(PartitionId, Vec<Extent>)>,
 }
 
 impl Publication {
@@ -124,7 +129,6 @@ struct Watcher {
     agent: AgentView,
     frames: mpsc::UnboundedSender<Frame>,
     queue: WatcherQueue,
-    interests: BTreeMap<PartitionId, Offset>,
 }
 
 impl Watcher {
@@ -138,6 +142,7 @@ impl Watcher {
 #[derive(Debug)]
 pub(crate) struct Hub {
     watchers: BTreeMap<WatcherId, Watcher>,
+    interests: Interests,
     next: u64,
     pub(crate) registry: Registry,
     /// Sessions of watches that ended since the registry heard of that.
@@ -149,6 +154,7 @@ impl Hub {
     pub(crate) fn new(now: Monotonic) -> Self {
         Self {
             watchers: BTreeMap::new(),
+            interests: Interests::default(),
             next: 0,
             registry: Registry::new(now),
             ended: Vec::new(),
@@ -158,6 +164,11 @@ impl Hub {
     /// How many watchers there are.
     pub(crate) fn len(&self) -> usize {
         self.watchers.len()
+    }
+
+    /// Who wants which extents.
+    pub(crate) fn interests(&self) -> &Interests {
+        &self.interests
     }
 
     /// Tells the registry of watches that ended.
@@ -187,27 +198,26 @@ impl Hub {
         partition: PartitionId,
         begin: Offset,
     ) -> bool {
-        let Some(known) = self.watchers.get_mut(&watcher) else {
+        let Some(known) = self.watchers.get(&watcher) else {
             return false;
         };
-        if known.interests.len() >= INTERESTS_MAX {
+        if self.interests.count(watcher) >= INTERESTS_MAX {
             tracing::warn!(session = %known.session, "cutting a watcher with too many interests");
             self.close(watcher);
             return false;
         }
-        known.interests.insert(partition, begin);
+        self.interests.add(watcher, partition, begin);
         true
     }
 
     /// Ends an interest.
     pub(crate) fn remove_interest(&mut self, watcher: WatcherId, partition: PartitionId) {
-        if let Some(known) = self.watchers.get_mut(&watcher) {
-            known.interests.remove(&partition);
-        }
+        self.interests.remove(watcher, partition);
     }
 
     /// Ends a watch.
     pub(crate) fn close(&mut self, watcher: WatcherId) {
+        self.interests.forget(watcher);
         if let Some(watcher) = self.watchers.remove(&watcher) {
             self.ended.push(watcher.session);
         }
@@ -215,38 +225,19 @@ impl Hub {
 
     /// Ends the watches of a session that has ended.
     pub(crate) fn close_session(&mut self, session: SessionId) {
-        self.watchers.retain(|_, w| w.session != session);
+        self.watchers.retain(|id, watcher| {
+            let stays = watcher.session != session;
+            if !stays {
+                self.interests.forget(*id);
+            }
+            stays
+        });
         self.registry.ended(session);
     }
 
     /// Tells every watcher of a group that is durable now.
     pub(crate) fn publish(&mut self, publication: Publication) {
-        let mut extents: BTreeMap<WatcherId, ExtentsFrame> = BTreeMap::new();
-        for acknowledgement in publication.acknowledgements {
-            let Acknowledgement {
-                watcher,
-                partition,
-                complete_from,
-                extents: tail,
-            } = acknowledgement;
-            let frame = extents.entry(watcher).or_default();
-            frame.complete_from.push((partition, complete_from));
-            if !tail.is_empty() {
-                frame.extents.push((partition, tail));
-            }
-        }
-        for (partition, new) in &publication.extents {
-            for (id, watcher) in &self.watchers {
-                let Some(begin) = watcher.interests.get(partition) else {
-                    continue;
-                };
-                let wanted = new.partition_point(|extent| extent.base_offset < *begin);
-                if wanted < new.len() {
-                    let frame = extents.entry(*id).or_default();
-                    add_extents(frame, *partition, &new[wanted..]);
-                }
-            }
-        }
+        let mut extents = self.extents_frames(publication.acknowledgements, &publication.extents);
         let common = publication.common.map(Arc::new);
         let mut cut = Vec::new();
         for (id, watcher) in &self.watchers {
@@ -262,6 +253,7 @@ impl Hub {
             }
         }
         for id in cut {
+            self.interests.forget(id);
             if let Some(watcher) = self.watchers.remove(&id) {
                 self.ended.push(watcher.session);
                 if !watcher.frames.is_closed() {
@@ -277,6 +269,38 @@ impl Hub {
         }
     }
 
+    /// What each watcher is told of extents, if anything.
+    fn extents_frames(
+        &self,
+        acknowledgements: Vec<Acknowledgement>,
+        new: &[(PartitionId, Vec<Extent>)],
+    ) -> BTreeMap<WatcherId, ExtentsFrame> {
+        let mut frames: BTreeMap<WatcherId, ExtentsFrame> = BTreeMap::new();
+        for acknowledgement in acknowledgements {
+            let Acknowledgement {
+                watcher,
+                partition,
+                complete_from,
+                extents: tail,
+            } = acknowledgement;
+            let frame = frames.entry(watcher).or_default();
+            frame.complete_from.push((partition, complete_from));
+            if !tail.is_empty() {
+                frame.extents.push((partition, tail));
+            }
+        }
+        for (partition, new) in new {
+            for (watcher, begin) in self.interests.of(partition) {
+                let wanted = new.partition_point(|extent| extent.base_offset < *begin);
+                if wanted < new.len() {
+                    let frame = frames.entry(*watcher).or_default();
+                    add_extents(frame, *partition, &new[wanted..]);
+                }
+            }
+        }
+        frames
+    }
+
     fn attach(&mut self, new: NewWatcher, reset: &Arc<CommonFrame>) {
         self.next += 1;
         let id = WatcherId(self.next);
@@ -287,7 +311,6 @@ impl Hub {
             agent: new.agent,
             frames,
             queue: WatcherQueue::default(),
-            interests: BTreeMap::new(),
         };
         // alone in its queue: there is room
         watcher.push(Frame::Common(Arc::clone(reset)));
@@ -304,9 +327,15 @@ impl Hub {
     }
 }
 
-/// Adds extents behind those that an acknowledgement brought for the same partition.
+/// Adds extents, which are new in a partition, behind those that an acknowledgement brought for it.
 fn add_extents(frame: &mut ExtentsFrame, partition: PartitionId, extents: &[Extent]) {
-    let known = frame.extents.iter_mut().find(|(p, _)| *p == partition);
+    // only acknowledged partitions can be in the frame by now, and those are few
+    let acknowledged = frame.complete_from.iter().any(|(p, _)| *p == partition);
+    let known = if acknowledged {
+        frame.extents.iter_mut().find(|(p, _)| *p == partition)
+    } else {
+        None
+    };
     match known {
         Some((_, before)) => before.extend_from_slice(extents),
         None => frame.extents.push((partition, extents.to_vec())),

@@ -361,6 +361,7 @@ impl Sequencer {
                 group.changes,
                 group.new_watchers,
                 group.acknowledgements,
+                self.hub.interests(),
             )
         });
         self.throttle_shown = throttle;

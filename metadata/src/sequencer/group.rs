@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use aquifer_format::ids::{JournalSeq, LeaderTerm, Offset, PartitionId, TopicId};
 use aquifer_metadata_api::{
-    extent::{Extent, Watermarks},
+    extent::Extent,
     watch::{AgentView, CommonFrame, TopicView},
 };
 
 use super::request::Departure;
 use crate::{
     event::Event,
-    hub::{Acknowledgement, NewWatcher, Publication},
+    hub::{Acknowledgement, Interests, NewWatcher, Publication},
     journal::RowHash,
     state::{Changes, State},
 };
@@ -69,25 +69,27 @@ pub(super) struct Surface {
 }
 
 /// Turns the changes of a group that is being closed (so `state` shows exactly `surface.seq`) into what
-/// watchers are told once it is durable.
+/// watchers are told once it is durable; extents of partitions that somebody is interested in now.
 pub(super) fn publication(
     state: &State,
     surface: Surface,
-    changes: Changes,
+    mut changes: Changes,
     new_watchers: Vec<NewWatcher>,
     acknowledgements: Vec<Acknowledgement>,
+    interests: &Interests,
 ) -> Publication {
+    let extents = new_extents(state, std::mem::take(&mut changes.appended), interests);
     let reset = (!new_watchers.is_empty()).then(|| whole(state, &surface));
     let tells = surface.has_row || surface.agents_changed || surface.throttle_changed;
     let seq = surface.seq;
-    let common = tells.then(|| difference(state, surface, &changes));
+    let common = tells.then(|| difference(state, surface, changes));
     Publication {
         seq,
         common,
         reset,
         new_watchers,
         acknowledgements,
-        extents: by_partition(changes.extents),
+        extents,
     }
 }
 
@@ -122,29 +124,27 @@ fn whole(state: &State, surface: &Surface) -> CommonFrame {
     }
 }
 
-fn difference(state: &State, surface: Surface, changes: &Changes) -> CommonFrame {
+fn difference(state: &State, surface: Surface, changes: Changes) -> CommonFrame {
     let mut topics: BTreeMap<TopicId, Arc<TopicView>> = BTreeMap::new();
-    let mut watermarks: BTreeMap<PartitionId, Watermarks> = BTreeMap::new();
+    let mut partitions = changes.partitions;
     for topic in changes.topics.iter().filter_map(|id| state.topic(*id)) {
         topics.insert(topic.id(), Arc::new(topic.view()));
-        watermarks.extend(topic.watermarks());
+        partitions.extend(topic.watermarks().map(|(id, _)| id));
     }
     let altered = changes.altered_topics.iter();
     for topic in altered.filter_map(|id| state.topic(*id)) {
         topics.insert(topic.id(), Arc::new(topic.view()));
     }
-    for id in &changes.partitions {
-        if let Some(marks) = state.watermarks(*id) {
-            watermarks.insert(*id, marks);
-        }
-    }
+    // stable, as it is quick with what is sorted in parts: each commit brings its partitions in order
+    partitions.sort();
+    partitions.dedup();
     // a topic that lived within one group was never shown
     let shown = |id: &&TopicId| !changes.topics.contains(id);
     let deleted = changes.deleted_topics.iter().filter(shown).copied();
     CommonFrame {
         topics: topics.into_values().collect(),
         deleted_topics: deleted.collect(),
-        watermarks: watermarks.into_iter().collect(),
+        watermarks: state.watermarks_of(&partitions).collect(),
         ..CommonFrame {
             agents: surface.agents_changed.then(|| surface.agents.clone()),
             broker_configs: changes.broker_configs.then(|| state.broker_configs()),
@@ -153,16 +153,21 @@ fn difference(state: &State, surface: Surface, changes: &Changes) -> CommonFrame
     }
 }
 
-fn by_partition(extents: Vec<(PartitionId, Extent)>) -> BTreeMap<PartitionId, Vec<Extent>> {
-    let mut sorted: BTreeMap<PartitionId, Vec<Extent>> = BTreeMap::new();
-    for (partition, extent) in extents {
-        sorted.entry(partition).or_default().push(extent);
-    }
-    // a held batch that is decided later in the group stands behind, but not in offset order
-    for extents in sorted.values_mut() {
-        extents.sort_by_key(|extent| extent.base_offset);
-    }
-    sorted
+/// New extents of partitions that somebody wants, by partition and in offset order (which is not the order of
+/// events where a batch was held). The state has them; what is gone again by now is not told.
+fn new_extents(
+    state: &State,
+    mut appended: Vec<(PartitionId, Offset)>,
+    interests: &Interests,
+) -> Vec<(PartitionId, Vec<Extent>)> {
+    appended.retain(|(id, _)| !interests.of(id).is_empty());
+    appended.sort();
+    // of a partition that repeats, the lowest offset stays
+    appended.dedup_by_key(|(id, _)| *id);
+    let new = appended
+        .into_iter()
+        .map(|(id, from)| (id, state.extents(id, from).collect::<Vec<_>>()));
+    new.filter(|(_, extents)| !extents.is_empty()).collect()
 }
 
 /// Extents that are sent with an acknowledgement, so that a reader near the tail need not ask for them:

@@ -4,12 +4,10 @@ use aquifer_format::ids::{
     ClusterId, CommitNumber, Incarnation, JournalSeq, LeaderEpoch, ObjectId, Offset, PartitionId,
     PartitionIndex, ProducerId, SessionId, TopicId, UploadEpoch, WriterSlot,
 };
-use aquifer_metadata_api::{commit::BatchRef, extent::Extent, register::AgentAddress};
+use aquifer_metadata_api::{commit::BatchRef, register::AgentAddress};
 
 use super::{
     entity::{Position, Slot, State},
-    extents::Packed,
-    object::Objects,
     page::PageRef,
     partition::{RunOrigin, Surroundings},
     session::{RememberedCommit, Session},
@@ -30,8 +28,8 @@ pub struct Changes {
     pub deleted_topics: Vec<TopicId>,
     /// Partitions whose head (watermarks, producers, holds) changed; may repeat.
     pub partitions: Vec<PartitionId>,
-    /// New extents, in offset order per partition.
-    pub extents: Vec<(PartitionId, Extent)>,
+    /// Partitions with new extents, and where the first of them begins; may repeat.
+    pub appended: Vec<(PartitionId, Offset)>,
     /// Whether the set of live agents changed.
     pub agents: bool,
     /// Whether the upload epoch moved.
@@ -40,13 +38,6 @@ pub struct Changes {
     pub holds: bool,
     /// Whether the dynamic broker configs changed.
     pub broker_configs: bool,
-}
-
-impl Changes {
-    pub(super) fn extended(&mut self, id: PartitionId, extents: &[Packed], objects: &Objects) {
-        let new = extents.iter().filter_map(|extent| extent.unpack(objects));
-        self.extents.extend(new.map(|extent| (id, extent)));
-    }
 }
 
 impl State {

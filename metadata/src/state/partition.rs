@@ -289,9 +289,13 @@ impl Partition {
     }
 
     fn push_extents(&mut self, id: PartitionId, around: &mut Surroundings<'_>) {
-        if around.extents.is_empty() {
+        let Some(first) = around.extents.first() else {
             return;
-        }
+        };
+        around
+            .changes
+            .appended
+            .push((id, Offset(first.base_offset)));
         let mut context = PushContext {
             at: around.at,
             partition: id,
@@ -300,7 +304,6 @@ impl Partition {
             dirty: around.dirty,
         };
         self.extents.push_all(&around.extents, &mut context);
-        around.changes.extended(id, &around.extents, around.objects);
     }
 
     pub(super) fn touch_head(&mut self, id: PartitionId, around: &mut Surroundings<'_>) {

@@ -156,6 +156,23 @@ impl State {
         Some(partition.watermarks(topic.leader_epoch))
     }
 
+    /// Watermarks of those of `ids` that are there. A topic whose partitions are next to each other is looked
+    /// for once.
+    pub fn watermarks_of(
+        &self,
+        ids: &[PartitionId],
+    ) -> impl Iterator<Item = (PartitionId, Watermarks)> {
+        let topics = ids.chunk_by(|a, b| a.topic == b.topic);
+        let found =
+            topics.filter_map(move |ids| Some((self.topics.get(&ids.first()?.topic)?, ids)));
+        found.flat_map(|(topic, ids)| {
+            ids.iter().filter_map(move |id| {
+                let partition = topic.partition(id.partition)?;
+                Some((*id, partition.watermarks(topic.leader_epoch)))
+            })
+        })
+    }
+
     /// All live agents, in order of slots.
     #[must_use]
     pub fn agents(&self) -> Vec<AgentView> {
