@@ -215,6 +215,8 @@ impl State {
 
     fn committed(&mut self, committed: &Committed, changes: &mut Changes) {
         let object = self.objects.intern(&committed.object, &mut self.usage);
+        changes.partitions.reserve(committed.runs.len());
+        changes.appended.reserve(committed.runs.len());
         let mut around = Surroundings {
             at: self.position,
             objects: &mut self.objects,

@@ -237,6 +237,13 @@ impl ExtentLog {
     /// The chunk that an extent belongs to: by name if there are later chunks, else the last one, or a
     /// new one after it if that is full. None = it does not fit in.
     fn chunk_for(&mut self, extent: &Packed, at: Position) -> Option<usize> {
+        // Nearly always: behind everything that is there. Looks at no other chunk's memory.
+        if let Some((last, before)) = self.chunks.split_last()
+            && !last.is_full()
+            && last.end() <= extent.base_offset
+        {
+            return Some(before.len());
+        }
         let after = self
             .chunks
             .partition_point(|chunk| chunk.first <= extent.base_offset);
