@@ -17,7 +17,7 @@ use aquifer_metadata_api::{
     register::AgentAddress,
 };
 
-mod columns;
+mod committed;
 mod convert;
 #[cfg(test)]
 pub(crate) mod golden;

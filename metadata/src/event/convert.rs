@@ -12,12 +12,12 @@ use aquifer_metadata_api::{
 };
 use uuid::Uuid;
 
-use super::{ObjectInfo, proto};
+use super::{Decision, Moment, ObjectInfo, proto};
 
 /// What is wrong with a message that protobuf itself could read.
 pub(crate) type Malformed = &'static str;
 
-/// Codes of decisions in the columns of `Committed`, `HoldDecided` and `RememberedCommit`.
+/// Codes of decisions in `Committed`, `HoldDecided` and `RememberedCommit`.
 pub(crate) mod decision_code {
     pub(crate) const APPENDED: u32 = 0;
     pub(crate) const DUPLICATE: u32 = 1;
@@ -196,4 +196,35 @@ pub(crate) fn epoch_from(epoch: i32) -> Result<ProducerEpoch, Malformed> {
     i16::try_from(epoch)
         .map(ProducerEpoch)
         .map_err(|_| "a producer epoch is out of range")
+}
+
+pub(super) fn moment_to(moment: Moment) -> proto::Moment {
+    proto::Moment {
+        unix_millis: moment.unix_millis,
+        upload_epoch: moment.upload_epoch.0,
+    }
+}
+
+pub(super) fn moment_from(moment: Option<proto::Moment>) -> Result<Moment, Malformed> {
+    let moment = moment.ok_or("an event has no time")?;
+    Ok(Moment {
+        unix_millis: moment.unix_millis,
+        upload_epoch: UploadEpoch(moment.upload_epoch),
+    })
+}
+
+pub(super) fn decision_to(decision: Decision) -> u32 {
+    match decision {
+        Decision::Appended { .. } => decision_code::APPENDED,
+        Decision::Duplicate {
+            log_append_time: None,
+            ..
+        } => decision_code::DUPLICATE,
+        Decision::Duplicate {
+            log_append_time: Some(_),
+            ..
+        } => decision_code::DUPLICATE_WITH_TIME,
+        Decision::Held => decision_code::HELD,
+        Decision::Rejected(rejection) => decision_code::rejected(rejection),
+    }
 }

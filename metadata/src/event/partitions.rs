@@ -2,7 +2,9 @@
 
 use aquifer_format::ids::{PartitionId, PartitionIndex, TopicId};
 
-use super::{columns::topics_from, convert::Malformed};
+use super::convert::{Malformed, topic_from};
+
+const UNEVEN: Malformed = "partitions and topics do not add up";
 
 /// Partitions, those of a topic next to each other, as columns.
 #[derive(Default)]
@@ -46,7 +48,21 @@ pub(super) fn partitions_from(
         .map(|(topic, index)| PartitionId::new(topic, PartitionIndex(index.cast_signed())))
         .collect();
     if partitions.len() != indexes.len() {
-        return Err("partitions and topics do not add up");
+        return Err(UNEVEN);
     }
     Ok(partitions)
+}
+
+/// Topics with how many rows each has.
+fn topics_from(ids: &[u8], counts: &[u32]) -> Result<Vec<(TopicId, usize)>, Malformed> {
+    if ids.len() != counts.len().saturating_mul(16) {
+        return Err(UNEVEN);
+    }
+    ids.chunks(16)
+        .zip(counts)
+        .map(|(id, count)| {
+            let count = usize::try_from(*count).map_err(|_| UNEVEN)?;
+            Ok((topic_from(id)?, count))
+        })
+        .collect()
 }

@@ -11,10 +11,11 @@ use uuid::Uuid;
 
 use super::{
     Decision, Event, HoldDecided, LossAccepted, TopicCreated,
-    columns::{committed_from, committed_to, decision_from, decision_to, moment_from, moment_to},
+    committed::{committed_from, committed_to},
     convert::{
         Malformed, agent_from, agent_to, batch_from, batch_to, configs_from, configs_to,
-        object_from, object_id_from, object_id_to, object_to, ref_from, ref_to, topic_from,
+        decision_code, decision_to, moment_from, moment_to, object_from, object_id_from,
+        object_id_to, object_to, ref_from, ref_to, rejection_of, topic_from,
     },
     partitions::{PartitionColumns, partitions_from},
     proto,
@@ -304,6 +305,7 @@ fn hold_to(decided: &HoldDecided) -> proto::HoldDecided {
 }
 
 fn hold_from(from: proto::HoldDecided) -> Result<HoldDecided, Malformed> {
+    let decision = decision_from(&from)?;
     Ok(HoldDecided {
         partition: PartitionId::new(
             topic_from(&from.topic)?,
@@ -318,14 +320,27 @@ fn hold_from(from: proto::HoldDecided) -> Result<HoldDecided, Malformed> {
         raw_start: from.raw_start,
         log_start: Offset(from.log_start),
         log_append_time: from.log_append_time,
-        decision: decision_from(
-            from.decision,
-            || Ok(from.base_offset),
-            || {
-                from.duplicate_append_time
-                    .ok_or("a duplicate has no append time")
-            },
-        )?,
+        decision,
+    })
+}
+
+fn decision_from(from: &proto::HoldDecided) -> Result<Decision, Malformed> {
+    let base_offset = Offset(from.base_offset);
+    Ok(match from.decision {
+        decision_code::APPENDED => Decision::Appended { base_offset },
+        decision_code::DUPLICATE => Decision::Duplicate {
+            base_offset,
+            log_append_time: None,
+        },
+        decision_code::DUPLICATE_WITH_TIME => {
+            let time = from.duplicate_append_time;
+            Decision::Duplicate {
+                base_offset,
+                log_append_time: Some(time.ok_or("a duplicate has no append time")?),
+            }
+        }
+        decision_code::HELD => Decision::Held,
+        rejected => Decision::Rejected(rejection_of(rejected)?),
     })
 }
 
