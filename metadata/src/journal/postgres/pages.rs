@@ -17,8 +17,9 @@ use super::{
     tables::{Table, TableLimits, Tables, Upkeep},
 };
 
-/// Bytes of pages in one statement: bounds what client and server hold at a time.
-const STATEMENT_BYTES: usize = 8 << 20;
+/// Bytes of pages in one statement: bounds what client and server hold at a time. The client copies them
+/// twice, into buffers that grow by doubling; those of this size are not new memory each time.
+const STATEMENT_BYTES: usize = 1 << 20;
 
 /// Writes and removes pages while the fence is `term` and the row `newest` is there. False = it is not,
 /// and nothing was written.
