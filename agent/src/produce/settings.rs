@@ -146,16 +146,18 @@ impl FlushSettings {
 
     /// The same with another [`Self::interval_max`]; what goes with it follows. A token comes per
     /// interval: who lets an object wait for 10 ms at most pays for 100 PUTs/s under load by (e) alone, and
-    /// holding (d) to fewer of them would cost latency and save nothing.
+    /// holding (d) to fewer of them would cost latency and save nothing. Who lets it wait for longer than
+    /// 250 ms wants fewer PUTs: those that load brings come at most five times in an interval.
     #[must_use]
     pub fn with_interval(self, interval: Duration) -> Self {
+        let spaced = |time: Duration| time.max(interval / 5).min(interval);
         Self {
-            interval_min: self.interval_min.min(interval),
+            interval_min: spaced(self.interval_min),
             quiet: self.quiet.min(interval),
             interval_max: interval,
             budget: self.budget.map(|budget| PutBudget {
                 token_every: interval,
-                token_bytes_every: budget.token_bytes_every.min(interval),
+                token_bytes_every: spaced(budget.token_bytes_every),
                 ..budget
             }),
             ..self
@@ -211,7 +213,7 @@ mod tests {
         let with = |ms| millis(priced.with_interval(Duration::from_millis(ms)));
         assert_eq!(with(1), [1; 5]);
         assert_eq!(with(10), [2, 10, 10, 10, 10]);
-        assert_eq!(with(1_000), [2, 50, 1_000, 1_000, 50]);
+        assert_eq!(with(1_000), [2, 200, 1_000, 1_000, 200]);
         assert_eq!(millis(FlushSettings::express()), with(10));
         let folder = FlushSettings::unpriced().with_interval(Duration::from_secs(1));
         assert_eq!(folder.budget, None);
