@@ -25,13 +25,15 @@ enum BucketAction {
     /// Tries whether a bucket is fit for a cluster
     ///
     /// Writes a few small objects, lets two creators race for one, reads, lists and deletes them again; looks
-    /// at lifecycle rules and versioning. The exit code is not 0 if a cluster must not run on it.
+    /// at lifecycle rules and versioning, or says how to where it cannot (gs://, az://). The exit code is not 0 if
+    /// a cluster must not run on it.
     Check(BucketCheck),
 }
 
 #[derive(Debug, Args)]
 struct BucketCheck {
-    /// The bucket: s3://BUCKET/PREFIX (with ?region=.. and ?endpoint=.. where needed), file:///FOLDER
+    /// The bucket: s3://BUCKET/PREFIX (with ?region=.. and ?endpoint=.. where needed), gs://BUCKET/PREFIX,
+    /// az://CONTAINER/PREFIX (with ?account=.. where needed), file:///FOLDER
     #[arg(env = "AQUIFER_BUCKET", value_name = "URL")]
     url: String,
 

@@ -83,7 +83,12 @@ fn folders_and_wrong_urls_are_told_apart() {
     let url = format!("file://{}/bucket", folder.path().display());
     let good = check(&url, &[], "");
     assert!(good.status.success(), "{}", text(&good.stderr));
-    for (url, says) in [("gs://x", "gs:// is not known"), ("bucket", "no scheme")] {
+    for (url, says) in [
+        ("ftp://x", "ftp:// is not known"),
+        ("bucket", "no scheme"),
+        ("gs://", "no bucket is named"),
+        ("az://account.blob.core.windows.net/c", "?account="),
+    ] {
         let refused = check(url, &[], "");
         assert!(!refused.status.success());
         let err = text(&refused.stderr);

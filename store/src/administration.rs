@@ -12,6 +12,7 @@ use crate::{
     runtime::Ports,
 };
 
+pub(crate) mod cloud;
 mod lifecycle;
 mod port;
 mod s3;
@@ -103,8 +104,8 @@ impl Report {
     }
 }
 
-/// Looks at the bucket at `url`, with `keys` or those of the AWS environment. Leaves nothing behind, unless
-/// deleting fails. A folder is made if it isn't there.
+/// Looks at the bucket at `url`: one of S3 with `keys` or those of the AWS environment, others with what their
+/// environment has. Leaves nothing behind, unless deleting fails. A folder is made if it isn't there.
 ///
 /// # Errors
 /// The URL is wrong, or the bucket cannot be opened. What the bucket itself says is in the report.
@@ -121,10 +122,12 @@ pub async fn check(
             let store: &dyn ObjectStore = &FolderStore::open(path)?;
             Ok(port::check(store, &probe).await)
         }
-        Location::Remote(settings) => {
+        Location::S3(settings) => {
             // Boxed: the SDK's futures are large.
             Ok(Box::pin(s3::check(settings, keys, &probe)).await?)
         }
+        Location::Google(settings) => Ok(cloud::check(settings.open()?, ports, &probe).await),
+        Location::Azure(settings) => Ok(cloud::check(settings.open()?, ports, &probe).await),
     }
 }
 
@@ -134,12 +137,12 @@ fn judge_race(winners: usize) -> Verdict {
         1 => Verdict::Good,
         0 => Verdict::Refused(
             "of two creators of one object none succeeded; the store's conditional puts \
-             (If-None-Match: *) do not work"
+             (in S3's terms If-None-Match: *) do not work"
                 .to_owned(),
         ),
         _ => Verdict::Refused(
             "two creators of one object both succeeded; the store does not honour conditional \
-             puts (If-None-Match: *), which keep two clusters or leaders from overwriting each other"
+             puts (in S3's terms If-None-Match: *), which keep two clusters or leaders from overwriting each other"
                 .to_owned(),
         ),
     }

@@ -1,5 +1,5 @@
-//! A bucket behind the S3 protocol, through `object_store`; credentials come from the AWS SDK's default
-//! chain (environment, profile, SSO, web identity, container, instance).
+//! A bucket in the cloud, through `object_store`: S3 and what speaks its protocol, Google Cloud Storage, Azure
+//! Blob Storage. Each has a file of its own for its settings, its credentials and how it is reached.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,47 +12,31 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{
-    ClientOptions, Error as StoreError, GetOptions, ObjectStore as _, ObjectStoreExt, PutOptions,
-    PutPayload, RetryConfig,
-    aws::{AmazonS3, AmazonS3Builder},
-    path::Path,
+    ClientOptions, Error as StoreError, GetOptions, ObjectStore as CloudClient, ObjectStoreExt,
+    PutOptions, PutPayload, RetryConfig, path::Path,
 };
 
 use crate::{
     keys,
     port::{DeleteError, GetError, ListError, ObjectMeta, ObjectStore, Payload, PutError, PutMode},
-    runtime::Clock,
 };
 
+mod azure;
 pub(crate) mod connection;
 mod credentials;
+mod endpoint;
 pub(crate) mod failure;
+mod google;
+mod s3;
+mod service;
 
+pub use azure::AzureSettings;
 pub use connection::AccessKeys;
-use connection::Connection;
 use credentials::SdkCredentials;
 use failure::{Failure, classify, status_of};
-
-/// Where a bucket is and how to talk to it. What is None comes from the AWS environment (`AWS_REGION`,
-/// `AWS_ENDPOINT_URL_S3`, profile, ...).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemoteSettings {
-    /// Name of the bucket.
-    pub bucket: String,
-    /// Goes before each key, with a slash between; empty = none.
-    pub prefix: String,
-    /// The region.
-    pub region: Option<String>,
-    /// Address of an S3-compatible server.
-    pub endpoint: Option<String>,
-    /// Whether the bucket is named in the path rather than in the host name. The default is yes with an
-    /// endpoint of one's own (few of these servers have wildcard names) and no on AWS.
-    pub path_style: Option<bool>,
-    /// Whether plain http is allowed. The default is no, but for endpoints on this machine.
-    pub allow_http: Option<bool>,
-    /// Whether requests cost money; the default is yes.
-    pub priced: bool,
-}
+pub use google::GoogleSettings;
+pub use s3::S3Settings;
+pub(crate) use service::Service;
 
 /// Why a bucket cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -67,75 +51,37 @@ pub struct RemoteError {
 /// No object is as large (S3: 50 TB); a range that ends behind it means "to the end".
 const END_MAX: u64 = 1 << 50;
 
-/// A bucket behind the S3 protocol.
+/// A bucket in the cloud; [`S3Settings::open`], [`GoogleSettings::open`] and [`AzureSettings::open`] make it.
 ///
 /// S3 Express lists in no order. There each listing goes through everything below the prefix and keeps the
 /// smallest keys, as many as were asked for; who pages through all of a bucket of n objects, `limit` at a time,
 /// has its server list n / `limit` times n objects.
 #[derive(Debug)]
 pub struct RemoteStore {
-    client: AmazonS3,
-    credentials: Arc<SdkCredentials>,
-    settings: RemoteSettings,
+    client: Arc<dyn CloudClient>,
+    service: Service,
+    bucket: String,
+    /// Goes before each key, with a slash between; empty = none.
+    prefix: String,
+    priced: bool,
     lists_in_order: bool,
+    /// Those of S3, whose expiry is seen here; the other clients have their own.
+    credentials: Option<Arc<SdkCredentials>>,
 }
 
 impl RemoteStore {
-    /// Sets the client up; no request to the bucket is made. Where no region is configured the machine's
-    /// metadata service is asked for one.
-    ///
-    /// # Errors
-    /// Settings that cannot work.
-    pub async fn open(
-        settings: RemoteSettings,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, RemoteError> {
-        Self::open_with(settings, None, clock).await
+    pub(crate) fn service(&self) -> Service {
+        self.service
     }
 
-    /// The same with access keys of the program's own, where they are given.
-    ///
-    /// # Errors
-    /// Settings that cannot work.
-    pub async fn open_with(
-        settings: RemoteSettings,
-        keys: Option<AccessKeys>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, RemoteError> {
-        let connection = Connection::resolve(&settings, keys).await?;
-        let credentials = Arc::new(SdkCredentials::new(connection.provider, clock));
-        let express = settings.bucket.ends_with("--x-s3");
-        let mut builder = AmazonS3Builder::new()
-            .with_bucket_name(&settings.bucket)
-            .with_region(connection.region)
-            .with_credentials(Arc::clone(&credentials) as _)
-            .with_s3_express(express)
-            .with_virtual_hosted_style_request(!connection.path_style)
-            // Tries are the business of the retrying wrapper, where they are seen and bounded.
-            .with_retry(RetryConfig {
-                max_retries: 0,
-                ..RetryConfig::default()
-            })
-            .with_client_options(client_options());
-        if let Some(endpoint) = connection.endpoint {
-            let plain = connection.plain;
-            builder = builder.with_endpoint(endpoint).with_allow_http(plain);
-        }
-        let client = builder.build().map_err(|error| RemoteError {
-            bucket: settings.bucket.clone(),
-            reason: error.to_string(),
-        })?;
-        Ok(Self {
-            client,
-            credentials,
-            settings,
-            lists_in_order: !express,
-        })
+    /// The bucket without the prefix, for people.
+    pub(crate) fn bucket_url(&self) -> String {
+        format!("{}://{}", self.service.scheme(), self.bucket)
     }
 
     fn path(&self, key: &str) -> Result<Path, String> {
         keys::check(key)?;
-        let full = match self.settings.prefix.as_str() {
+        let full = match self.prefix.as_str() {
             "" => key.to_owned(),
             prefix => format!("{prefix}/{key}"),
         };
@@ -144,7 +90,7 @@ impl RemoteStore {
 
     fn key(&self, path: &Path) -> Option<String> {
         let path = path.as_ref();
-        match self.settings.prefix.as_str() {
+        match self.prefix.as_str() {
             "" => Some(path.to_owned()),
             prefix => path
                 .strip_prefix(prefix)?
@@ -160,9 +106,11 @@ impl RemoteStore {
     }
 
     async fn failure(&self, error: &StoreError) -> Failure {
-        let failure = classify(error);
-        if failure.credentials_expired {
-            self.credentials.forget().await;
+        let failure = classify(self.service, error);
+        if failure.credentials_expired
+            && let Some(credentials) = &self.credentials
+        {
+            credentials.forget().await;
         }
         failure
     }
@@ -193,6 +141,14 @@ impl RemoteStore {
                 reason: failure.reason,
             };
         }
+        if let StoreError::NotFound { .. } = error {
+            // Nothing else that a put needs can be missing.
+            let advice = self.service.missing_bucket();
+            return PutError::Refused {
+                key,
+                reason: format!("{}; {advice}", failure.reason),
+            };
+        }
         PutError::Failed {
             key,
             reason: failure.reason,
@@ -200,8 +156,8 @@ impl RemoteStore {
         }
     }
 
-    /// A refused create: S3 says so when something is there (412), and also when another create of the
-    /// key was under way just then (409) and may have come to nothing. So look.
+    /// A refused create: services say so when something is there (412, Azure 409), and S3 also when another
+    /// create of the key was under way just then (409) and may have come to nothing. So look.
     async fn conflict(&self, key: &str, path: &Path) -> PutError {
         let key = key.to_owned();
         match self.client.head(path).await {
@@ -223,7 +179,7 @@ impl RemoteStore {
     ) -> stream::BoxStream<'static, Result<object_store::ObjectMeta, StoreError>> {
         // The store takes whole segments as a prefix; the rest is left out here.
         let segments = prefix.rfind('/').map_or("", |slash| &prefix[..slash]);
-        let within = |tail: &str| match (self.settings.prefix.as_str(), tail) {
+        let within = |tail: &str| match (self.prefix.as_str(), tail) {
             ("", tail) => tail.to_owned(),
             (prefix, "") => prefix.to_owned(),
             (prefix, tail) => format!("{prefix}/{tail}"),
@@ -234,6 +190,14 @@ impl RemoteStore {
             Some(offset) => self.client.list_with_offset(Some(&folder), &offset),
             None => self.client.list(Some(&folder)),
         }
+    }
+}
+
+/// Tries are the business of the retrying wrapper, where they are seen and bounded.
+fn no_retries() -> RetryConfig {
+    RetryConfig {
+        max_retries: 0,
+        ..RetryConfig::default()
     }
 }
 
@@ -266,18 +230,17 @@ impl ObjectStore for RemoteStore {
             reason,
         })?;
         let payload: PutPayload = payload.into_iter().collect();
-        let mode = match mode {
+        let options = PutOptions::from(match mode {
             PutMode::Create => object_store::PutMode::Create,
             PutMode::Overwrite => object_store::PutMode::Overwrite,
-        };
-        let options = PutOptions::from(mode);
+        });
         match self.client.put_opts(&path, payload, options).await {
             Ok(_) => Ok(()),
             Err(
                 StoreError::AlreadyExists { .. }
                 | StoreError::Precondition { .. }
                 | StoreError::NotModified { .. },
-            ) => Err(self.conflict(key, &path).await),
+            ) if mode == PutMode::Create => Err(self.conflict(key, &path).await),
             Err(error) => Err(self.put_error(key, &error).await),
         }
     }
@@ -398,18 +361,24 @@ impl ObjectStore for RemoteStore {
     }
 
     fn priced_per_request(&self) -> bool {
-        self.settings.priced
+        self.priced
     }
 
     fn describe(&self) -> String {
-        match self.settings.prefix.as_str() {
-            "" => format!("s3://{}", self.settings.bucket),
-            prefix => format!("s3://{}/{prefix}", self.settings.bucket),
+        match self.prefix.as_str() {
+            "" => self.bucket_url(),
+            prefix => format!("{}/{prefix}", self.bucket_url()),
         }
     }
 }
 
 #[cfg(test)]
+mod azurite;
+#[cfg(test)]
+mod fake_gcs;
+#[cfg(test)]
 pub(crate) mod moto;
+#[cfg(test)]
+mod server_process;
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,8 @@ use crate::{
 pub(super) const POSTGRES: &str = "Postgres database of the metadata service: \
     postgres://user:password@host:5432/database. The primary, not through a pooler in transaction mode";
 pub(super) const BUCKET: &str = "Where objects are: s3://bucket/prefix (credentials and region as the AWS command line \
-    finds them; ?endpoint=http://host:port for other servers), or file:///folder";
+    finds them; ?endpoint=http://host:port for other servers), gs://bucket/prefix, az://container/prefix (account in \
+    AZURE_STORAGE_ACCOUNT_NAME), or file:///folder";
 
 /// What admits processes to the cluster: one of the two.
 #[derive(Debug, Args)]

@@ -37,7 +37,7 @@ Examples:
   aquifer inspect object ./aquifer-data/bucket 3f2a/.../l0-1-00c0ffee00c0ffee
   aquifer topic describe logs --extents        names the objects of a topic")]
 pub(crate) struct InspectObject {
-    /// A file, or the bucket: s3://BUCKET/PREFIX, file:///FOLDER, or a folder
+    /// A file, or the bucket: s3://BUCKET/PREFIX (gs://, az://), file:///FOLDER, or a folder
     #[arg(value_name = "PATH|URL")]
     pub(crate) place: String,
 

@@ -106,6 +106,8 @@ mod tests {
                 format!("s3://b/{key}?endpoint=http://h:1/x"),
                 Some("s3://b?endpoint=http://h:1/x"),
             ),
+            (format!("gs://b/p/{key}"), Some("gs://b/p")),
+            (format!("az://c/{key}?account=a"), Some("az://c?account=a")),
             (format!("file:///a/b/{key}"), Some("file:///a/b")),
             (format!("s3://b/{}", &key[1..]), None),
             ("s3://b/p".to_owned(), None),

@@ -1,24 +1,33 @@
-//! Buckets that are folders or memory: through the port, as far as that goes.
+//! Buckets that are folders or memory, and those of the cloud that have no administration of their own here:
+//! through the port, as far as that goes.
 
 use bytes::Bytes;
 use futures::future;
 
 use super::{Report, Subject, Verdict, judge_race};
-use crate::port::{ObjectStore, PutError, PutMode};
+use crate::port::{ListError, ObjectStore, PutError, PutMode};
 
 const CONTENT: &[u8] = b"aquifer bucket check";
 
+/// What is written, in the order of the keys. Where folders are more than parts of names, as in an Azure account
+/// with a hierarchical namespace, `order/a` may be listed before `order-a`.
+const NAMES: [&str; 4] = ["object", "order-a", "order/a", "race"];
+
 pub(super) async fn check(store: &dyn ObjectStore, probe: &str) -> Report {
     let mut report = Report::new(store.describe());
-    let object = format!("{probe}/object");
-    let race = format!("{probe}/race");
-    write_and_read(store, &object, &mut report).await;
+    let keys = NAMES.map(|name| format!("{probe}/{name}"));
+    let [object, order @ .., race] = &keys;
+    write_and_read(store, object, &mut report).await;
+    let wrote = report.of(Subject::Write) == Some(&Verdict::Good);
     if report.refusals().next().is_none() {
-        create_once(store, &race, &mut report).await;
-        list(store, probe, &[&object, &race], &mut report).await;
+        create_once(store, race, &mut report).await;
+        report.add(Subject::List, list(store, probe, order, &keys).await);
     }
-    let deleted = store.delete(&[object, race]).await;
-    let left = store.list(&format!("{probe}/"), None, 10).await;
+    let deleted = store.delete(&keys).await;
+    let left = match &deleted {
+        Ok(()) if wrote => store.list(&format!("{probe}/"), None, 10).await,
+        _ => Ok(Vec::new()),
+    };
     report.add(
         Subject::Delete,
         match (deleted, left) {
@@ -65,14 +74,47 @@ async fn create_once(store: &dyn ObjectStore, race: &str, report: &mut Report) {
     report.add(Subject::CreateOnce, judge_race(winners));
 }
 
-async fn list(store: &dyn ObjectStore, probe: &str, expected: &[&str], report: &mut Report) {
-    let listed = store.list(&format!("{probe}/"), None, 10).await;
-    report.add(
-        Subject::List,
-        match listed {
-            Ok(found) if found.iter().map(|meta| &meta.key).eq(expected) => Verdict::Good,
-            Ok(_) => Verdict::Refused("a listing does not show what was written".to_owned()),
-            Err(error) => Verdict::Refused(error.to_string()),
-        },
-    );
+async fn list(
+    store: &dyn ObjectStore,
+    probe: &str,
+    order: &[String],
+    expected: &[String],
+) -> Verdict {
+    for key in order {
+        let payload = vec![Bytes::from_static(CONTENT)];
+        if let Err(error) = store.put(key, payload, PutMode::Overwrite).await {
+            return Verdict::Refused(error.to_string());
+        }
+    }
+    let found = match pages(store, &format!("{probe}/"), expected.len()).await {
+        Ok(found) => found,
+        Err(error) => return Verdict::Refused(error.to_string()),
+    };
+    if found == expected {
+        Verdict::Good
+    } else {
+        Verdict::Refused(
+            "a listing does not show what was written, in the order of the keys (an account with a \
+             hierarchical namespace may have another: take one without)"
+                .to_owned(),
+        )
+    }
+}
+
+/// Up to `limit` keys with `prefix` in pages of two, which show in which order the store goes.
+async fn pages(
+    store: &dyn ObjectStore,
+    prefix: &str,
+    limit: usize,
+) -> Result<Vec<String>, ListError> {
+    let mut found: Vec<String> = Vec::new();
+    while found.len() < limit {
+        let after = found.last().map(String::as_str);
+        let page = store.list(prefix, after, 2).await?;
+        if page.is_empty() {
+            break;
+        }
+        found.extend(page.into_iter().map(|meta| meta.key));
+    }
+    Ok(found)
 }

@@ -18,9 +18,7 @@ use super::{
     Report, Subject, Verdict, judge_race,
     lifecycle::{Harm, harm},
 };
-use crate::remote::{
-    AccessKeys, RemoteError, RemoteSettings, connection::Connection, failure::chain,
-};
+use crate::remote::{AccessKeys, RemoteError, S3Settings, connection::Connection, failure::chain};
 
 const CONTENT: &[u8] = b"aquifer bucket check";
 /// Races of two creators each that must end well.
@@ -57,7 +55,7 @@ impl Trouble {
 
 struct Bucket {
     client: Client,
-    settings: RemoteSettings,
+    settings: S3Settings,
     /// Server, for people.
     server: String,
     /// Prefix of everything that the check writes; ends with a slash.
@@ -65,7 +63,7 @@ struct Bucket {
 }
 
 pub(super) async fn check(
-    settings: RemoteSettings,
+    settings: S3Settings,
     keys: Option<AccessKeys>,
     probe: &str,
 ) -> Result<Report, RemoteError> {
@@ -202,7 +200,7 @@ impl Bucket {
 
     /// What a policy names.
     fn resource(&self, action: &str) -> String {
-        let RemoteSettings { bucket, prefix, .. } = &self.settings;
+        let S3Settings { bucket, prefix, .. } = &self.settings;
         match (action, prefix.as_str()) {
             ("s3:PutObject" | "s3:GetObject" | "s3:DeleteObject", "") => {
                 format!("arn:aws:s3:::{bucket}/*")

@@ -4,7 +4,7 @@
 use aws_config::{BehaviorVersion, Region, SdkConfig, meta::region::RegionProviderChain};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 
-use super::{RemoteError, RemoteSettings};
+use super::{RemoteError, S3Settings, endpoint};
 
 /// Access keys that the program has itself, in place of those of the AWS environment.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,11 +40,10 @@ impl Connection {
     /// Makes no request to the bucket. Where no region is configured the machine's metadata service is
     /// asked for one.
     pub(crate) async fn resolve(
-        settings: &RemoteSettings,
+        settings: &S3Settings,
         keys: Option<AccessKeys>,
     ) -> Result<Self, RemoteError> {
-        // The SDK and object_store must agree on one TLS provider. An error means that there is one.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        choose_tls();
         let error = |reason: String| RemoteError {
             bucket: settings.bucket.clone(),
             reason,
@@ -72,15 +71,7 @@ impl Connection {
             .ok_or_else(|| {
                 error("no region is known; set AWS_REGION or add ?region=... to the URL".to_owned())
             })?;
-        let plain = endpoint.as_ref().is_some_and(|e| e.starts_with("http://"));
-        if let Some(endpoint) = &endpoint
-            && plain
-            && !settings.allow_http.unwrap_or(is_local(endpoint))
-        {
-            return Err(error(format!(
-                "endpoint {endpoint} is not encrypted; use https, or add ?allow_http=true"
-            )));
-        }
+        let plain = endpoint::plain(endpoint.as_deref(), settings.allow_http).map_err(error)?;
         Ok(Self {
             provider,
             region,
@@ -92,12 +83,8 @@ impl Connection {
     }
 }
 
-/// Whether the endpoint is on this machine.
-pub(super) fn is_local(endpoint: &str) -> bool {
-    url::Url::parse(endpoint).is_ok_and(|url| match url.host() {
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    })
+/// The SDK and `object_store` must agree on one TLS provider.
+pub(super) fn choose_tls() {
+    // An error means that there is one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }

@@ -2,6 +2,8 @@
 
 use object_store::Error as StoreError;
 
+use super::Service;
+
 /// A failed request.
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -15,6 +17,9 @@ pub(super) struct Failure {
     pub(super) credentials_expired: bool,
 }
 
+/// Who tells a machine in the cloud its identity: asked where no other credentials are configured.
+const IDENTITY_HOSTS: [&str; 2] = ["169.254.169.254", "metadata.google.internal"];
+
 /// HTTP status of the server's answer, where there was one. `object_store` shows its type for failed
 /// requests to nobody; the text names the status in all of them.
 pub(super) fn status_of(text: &str) -> Option<u16> {
@@ -23,7 +28,7 @@ pub(super) fn status_of(text: &str) -> Option<u16> {
     text.get(start..start + 3)?.parse().ok()
 }
 
-/// The text of an XML element in an S3 error.
+/// The text of an XML element in an error's body, which is the same for all services.
 fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
     let start = body.find(&format!("<{name}>"))? + name.len() + 2;
     let length = body[start..].find("</")?;
@@ -31,13 +36,21 @@ fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Judges an error.
-pub(super) fn classify(error: &StoreError) -> Failure {
+pub(super) fn classify(service: Service, error: &StoreError) -> Failure {
     let text = error.to_string();
     let code = element(&text, "Code").unwrap_or_default();
-    judge(error, status_of(&text), code, element(&text, "Message"))
+    // Azure adds lines with ids and times.
+    let message = element(&text, "Message").and_then(|message| message.lines().next());
+    judge(service, error, status_of(&text), code, message)
 }
 
-fn judge(error: &StoreError, status: Option<u16>, code: &str, message: Option<&str>) -> Failure {
+fn judge(
+    service: Service,
+    error: &StoreError,
+    status: Option<u16>,
+    code: &str,
+    message: Option<&str>,
+) -> Failure {
     let said = match (status, code, message) {
         (Some(_), "", _) => chain(error),
         (Some(status), code, message) => {
@@ -50,10 +63,19 @@ fn judge(error: &StoreError, status: Option<u16>, code: &str, message: Option<&s
         "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired"
     );
     let slow_down = matches!(status, Some(429 | 503))
-        || matches!(code, "SlowDown" | "Throttling" | "RequestLimitExceeded");
-    let advice = advice(error, status, code);
+        || matches!(
+            code,
+            "SlowDown" | "Throttling" | "RequestLimitExceeded" | "ServerBusy"
+        );
+    let advice = advice(service, error, status, code);
+    let (is_final, advice) = if IDENTITY_HOSTS.iter().any(|host| said.contains(host)) {
+        // That the machine's identity cannot be had may pass, or nobody gave it one.
+        (false, Some(service.wrong_credentials()))
+    } else {
+        (!expired && advice.is_some(), advice)
+    };
     Failure {
-        is_final: !expired && advice.is_some(),
+        is_final,
         slow_down,
         credentials_expired: expired,
         reason: match advice {
@@ -80,15 +102,40 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// For errors that do not go away by themselves: what to do ("" = the error says it).
-fn advice(error: &StoreError, status: Option<u16>, code: &str) -> Option<&'static str> {
+fn advice(
+    service: Service,
+    error: &StoreError,
+    status: Option<u16>,
+    code: &str,
+) -> Option<&'static str> {
     Some(match (code, error, status) {
-        ("NoSuchBucket", ..) => "create the bucket, or correct its name",
-        ("InvalidAccessKeyId" | "SignatureDoesNotMatch", ..) => "check the AWS credentials",
+        ("NoSuchBucket" | "ContainerNotFound", ..) => service.missing_bucket(),
+        (
+            "InvalidAccessKeyId"
+            | "SignatureDoesNotMatch"
+            | "AuthenticationFailed"
+            | "InvalidAuthenticationInfo"
+            | "NoAuthenticationInformation"
+            | "AuthenticationRequired",
+            ..,
+        ) => service.wrong_credentials(),
         ("RequestTimeTooSkewed", ..) => "set this machine's clock",
-        ("AccessDenied", ..) => {
-            "allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on it"
+        (
+            "AccessDenied"
+            | "AuthorizationFailure"
+            | "AuthorizationPermissionMismatch"
+            | "InsufficientAccountPermissions",
+            ..,
+        ) => service.missing_rights(),
+        ("BlobArchived" | "BlobBeingRehydrated", ..) => {
+            "rehydrate it, and remove the rule that moves objects to the archive tier"
         }
-        ("PermanentRedirect" | "AuthorizationHeaderMalformed", ..) | (_, _, Some(301 | 307)) => {
+        ("BlobImmutableDueToPolicy", ..) => {
+            "remove the container's immutability policy: a cluster deletes and replaces objects"
+        }
+        ("PermanentRedirect" | "AuthorizationHeaderMalformed", ..) | (_, _, Some(301 | 307))
+            if service == Service::S3 =>
+        {
             "the bucket is in another region: set AWS_REGION or ?region=..."
         }
         (_, StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. }, _) => {
@@ -131,15 +178,206 @@ mod tests {
             (Some(400), "EntityTooLarge", true, false),
             (Some(301), "PermanentRedirect", true, false),
         ] {
-            let failure = judge(&generic(), status, code, None);
+            let failure = judge(Service::S3, &generic(), status, code, None);
             assert_eq!(failure.is_final, is_final, "{status:?} {code}");
             assert_eq!(failure.slow_down, slow_down, "{status:?} {code}");
         }
-        let failure = judge(&generic(), Some(404), "NoSuchBucket", Some("no such thing"));
+        let failure = judge(
+            Service::S3,
+            &generic(),
+            Some(404),
+            "NoSuchBucket",
+            Some("no such thing"),
+        );
         assert_eq!(
             failure.reason,
             "NoSuchBucket (404): no such thing; create the bucket, or correct its name"
         );
+    }
+
+    /// An answer as `object_store` tells of it.
+    fn answer(status: &str, body: &str) -> StoreError {
+        let text = format!("Server returned non-2xx status code: {status}: {body}");
+        let (path, source) = ("k".to_owned(), text.into());
+        match status.get(..3) {
+            Some("404") => StoreError::NotFound { path, source },
+            Some("403") => StoreError::PermissionDenied { path, source },
+            Some("401") => StoreError::Unauthenticated { path, source },
+            Some("409") => StoreError::AlreadyExists { path, source },
+            _ => StoreError::Generic {
+                store: "test",
+                source,
+            },
+        }
+    }
+
+    #[test]
+    fn what_google_and_azure_answer_is_understood() {
+        // (service, status, code, is final, slow down, what is said)
+        let cases = [
+            (
+                Service::Google,
+                "404 Not Found",
+                "NoSuchBucket",
+                true,
+                false,
+                "create the bucket",
+            ),
+            (
+                Service::Google,
+                "404 Not Found",
+                "NoSuchKey",
+                false,
+                false,
+                "",
+            ),
+            (
+                Service::Google,
+                "403 Forbidden",
+                "AccessDenied",
+                true,
+                false,
+                "objectUser",
+            ),
+            (
+                Service::Google,
+                "401 Unauthorized",
+                "AuthenticationRequired",
+                true,
+                false,
+                "GOOGLE_",
+            ),
+            (
+                Service::Google,
+                "429 Too Many Requests",
+                "SlowDown",
+                false,
+                true,
+                "",
+            ),
+            (
+                Service::Google,
+                "503 Service Unavailable",
+                "ServiceUnavailable",
+                false,
+                true,
+                "",
+            ),
+            (
+                Service::Google,
+                "500 Internal",
+                "InternalError",
+                false,
+                false,
+                "",
+            ),
+            (
+                Service::Azure,
+                "404 Not Found",
+                "ContainerNotFound",
+                true,
+                false,
+                "the container",
+            ),
+            (
+                Service::Azure,
+                "404 Not Found",
+                "BlobNotFound",
+                false,
+                false,
+                "",
+            ),
+            (
+                Service::Azure,
+                "403 Forbidden",
+                "AuthenticationFailed",
+                true,
+                false,
+                "AZURE_",
+            ),
+            (
+                Service::Azure,
+                "403 Forbidden",
+                "AuthorizationFailure",
+                true,
+                false,
+                "Contributor",
+            ),
+            (
+                Service::Azure,
+                "403 Forbidden",
+                "AuthorizationPermissionMismatch",
+                true,
+                false,
+                "Contributor",
+            ),
+            (
+                Service::Azure,
+                "503 Service Unavailable",
+                "ServerBusy",
+                false,
+                true,
+                "",
+            ),
+            (
+                Service::Azure,
+                "500 Internal",
+                "OperationTimedOut",
+                false,
+                false,
+                "",
+            ),
+            (
+                Service::Azure,
+                "409 Conflict",
+                "BlobArchived",
+                true,
+                false,
+                "archive tier",
+            ),
+            (
+                Service::Azure,
+                "409 Conflict",
+                "ContainerBeingDeleted",
+                false,
+                false,
+                "",
+            ),
+        ];
+        for (service, status, code, is_final, slow_down, says) in cases {
+            let body = format!(
+                "<?xml version='1.0'?><Error><Code>{code}</Code><Message>so it is\nRequestId:1</Message></Error>"
+            );
+            let failure = classify(service, &answer(status, &body));
+            assert_eq!(
+                failure.is_final, is_final,
+                "{service:?} {code}: {failure:?}"
+            );
+            assert_eq!(
+                failure.slow_down, slow_down,
+                "{service:?} {code}: {failure:?}"
+            );
+            assert!(
+                failure.reason.contains(says),
+                "{service:?} {code}: {failure:?}"
+            );
+            assert!(failure.reason.contains(code), "{failure:?}");
+            assert!(!failure.reason.contains("RequestId"), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn a_machine_without_identity_is_told_of_credentials() {
+        for host in IDENTITY_HOSTS {
+            let error = StoreError::Generic {
+                store: "GCS",
+                source: format!("Error performing GET http://{host}/token: status code: 400 x")
+                    .into(),
+            };
+            let failure = classify(Service::Google, &error);
+            assert!(!failure.is_final, "{failure:?}");
+            assert!(failure.reason.contains("GOOGLE_"), "{failure:?}");
+        }
     }
 
     #[test]

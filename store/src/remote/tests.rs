@@ -5,14 +5,14 @@ use aquifer_s3_server::{
     faults::{Fault, Faults},
 };
 
-use super::{connection::is_local, moto::Moto, *};
+use super::{moto::Moto, *};
 use crate::{
     retry::{RetryPolicy, RetryingStore},
     runtime::Ports,
 };
 
-async fn store(endpoint: &str, bucket: &str, prefix: &str) -> RemoteStore {
-    let settings = RemoteSettings {
+fn settings(endpoint: &str, bucket: &str, prefix: &str) -> S3Settings {
+    S3Settings {
         bucket: bucket.to_owned(),
         prefix: prefix.to_owned(),
         region: Some("us-east-1".to_owned()),
@@ -20,12 +20,16 @@ async fn store(endpoint: &str, bucket: &str, prefix: &str) -> RemoteStore {
         path_style: None,
         allow_http: None,
         priced: true,
-    };
+    }
+}
+
+async fn store(endpoint: &str, bucket: &str, prefix: &str) -> RemoteStore {
     let keys = AccessKeys {
         id: "test".to_owned(),
         secret: "test-secret".to_owned(),
     };
-    RemoteStore::open_with(settings, Some(keys), Ports::system().clock)
+    settings(endpoint, bucket, prefix)
+        .open_with(Some(keys), Ports::system().clock)
         .await
         .unwrap()
 }
@@ -150,9 +154,8 @@ async fn wrong_keys_are_refused_for_good() {
             id: id.to_owned(),
             secret: secret.to_owned(),
         };
-        let good = store(&server.endpoint(), "aquifer-test", "").await;
-        let clock = Ports::system().clock;
-        let wrong = RemoteStore::open_with(good.settings, Some(keys), clock).await;
+        let settings = settings(&server.endpoint(), "aquifer-test", "");
+        let wrong = settings.open_with(Some(keys), Ports::system().clock).await;
         let error = wrong.unwrap().get("k").await.unwrap_err();
         assert!(matches!(error, GetError::Refused { .. }), "{error:?}");
         assert!(error.to_string().contains("credentials"), "{error}");
@@ -368,38 +371,16 @@ async fn one_put_that_hangs_is_done_after_its_client_has_gone() {
     assert_eq!(server.faults().hang_puts, 0);
 }
 
-#[test]
-fn endpoints_on_this_machine_are_known() {
-    for (endpoint, local) in [
-        ("http://127.0.0.1:9000", true),
-        ("http://[::1]:9000/", true),
-        ("http://localhost:9000", true),
-        ("http://minio:9000", false),
-        ("http://127.0.0.1.example.com", false),
-        ("nonsense", false),
-    ] {
-        assert_eq!(is_local(endpoint), local, "{endpoint}");
-    }
-}
-
 #[tokio::test]
 async fn an_unencrypted_endpoint_elsewhere_must_be_asked_for() {
-    let settings = RemoteSettings {
-        bucket: "b".to_owned(),
-        prefix: String::new(),
-        region: Some("r".to_owned()),
-        endpoint: Some("http://minio:9000".to_owned()),
-        path_style: None,
-        allow_http: None,
-        priced: true,
-    };
-    let opened = RemoteStore::open(settings.clone(), Ports::system().clock).await;
+    let settings = settings("http://minio:9000", "b", "");
+    let opened = settings.clone().open(Ports::system().clock).await;
     let error = opened.unwrap_err().to_string();
     assert!(error.contains("allow_http"), "{error}");
-    let settings = RemoteSettings {
+    let settings = S3Settings {
         allow_http: Some(true),
         ..settings
     };
-    let opened = RemoteStore::open(settings, Ports::system().clock).await;
+    let opened = settings.open(Ports::system().clock).await;
     assert!(opened.is_ok());
 }
