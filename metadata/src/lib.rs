@@ -19,6 +19,7 @@ mod lease;
 pub mod local;
 pub mod member;
 mod pager;
+pub mod projection;
 mod recovery;
 mod registry;
 pub mod role;

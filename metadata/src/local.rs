@@ -24,7 +24,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::sequencer::request::{OpenedCommits, OpenedWatch, Reply, Request};
+use crate::{
+    sequencer::request::{OpenedCommits, OpenedWatch, Reply, Request},
+    state::{StateSlice, WalkRequest},
+};
 
 #[cfg(test)]
 mod tests;
@@ -107,6 +110,11 @@ impl LocalMetadata {
     #[must_use]
     pub fn facts(&self) -> &LeaderFacts {
         &self.facts
+    }
+
+    /// A slice of the state, exact as every read: none of it is told before it is durable.
+    pub(crate) async fn walk(&self, request: WalkRequest) -> Result<StateSlice, MetadataError> {
+        self.call(|reply| Request::Walk(request, reply)).await
     }
 
     async fn call<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, MetadataError> {

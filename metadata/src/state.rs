@@ -29,6 +29,7 @@ mod session;
 #[cfg(test)]
 pub(crate) mod tests;
 mod topic;
+mod walk;
 
 pub use apply::Changes;
 pub use budget::{Budgets, Pressure, Usage};
@@ -36,3 +37,4 @@ pub use entity::{Position, Slot, State};
 pub use held::HeldBatch;
 pub use page::{PageError, PageKind};
 pub use query::TopicRef;
+pub use walk::{ObjectRow, PartitionRow, StateSlice, WalkFrom, WalkRequest};

@@ -17,7 +17,7 @@ pub mod memory;
 pub mod postgres;
 mod schema;
 pub mod sqlite;
-mod sqlstate;
+pub(crate) mod sqlstate;
 
 /// Hash of a row: SHA-256 over the predecessor's hash, term, seq and bytes.
 pub type RowHash = [u8; 32];

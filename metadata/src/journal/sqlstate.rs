@@ -1,4 +1,4 @@
-//! What Postgres's errors mean for the journal: the only place where an SQLSTATE is looked at.
+//! What Postgres's errors mean, for the journal first of all: the only place where an SQLSTATE is looked at.
 //!
 //! Source: PostgreSQL 15, appendix A (error codes), and the meaning of the severities in its protocol: an
 //! `ERROR` rolled the statement back, a `FATAL` or `PANIC` ended the session and may hide a commit.
@@ -96,18 +96,39 @@ pub(super) fn failure(error: &sqlx::Error, effect: Effect) -> JournalError {
         return meant(Doubt, effect, error.to_string());
     };
     let code = reply.code();
-    let known = MEANINGS
-        .iter()
-        .find(|(prefix, ..)| code.starts_with(prefix));
-    let (meaning, advice) = known.map_or((Later, ""), |(_, meaning, advice)| (*meaning, *advice));
+    let (_, meaning, advice) = known(code).unwrap_or(&("", Later, ""));
     let ended = matches!(reply.severity(), PgSeverity::Fatal | PgSeverity::Panic);
     let meaning = match meaning {
         Later if ended => Doubt,
-        meaning => meaning,
+        meaning => *meaning,
     };
+    meant(meaning, effect, told(reply, advice))
+}
+
+/// What `error` says, and what to do about it, for tables that nobody depends on: where they are not as
+/// this program makes them, it makes them again.
+pub(crate) fn described(error: &sqlx::Error) -> String {
+    let Some(reply) = server_error(error) else {
+        return error.to_string();
+    };
+    let advice = match known(reply.code()) {
+        Some(("42", ..)) | None => "",
+        Some((_, _, advice)) => *advice,
+    };
+    told(reply, advice)
+}
+
+/// The entry for a code.
+fn known(code: &str) -> Option<&'static (&'static str, Meaning, &'static str)> {
+    MEANINGS
+        .iter()
+        .find(|(prefix, ..)| code.starts_with(prefix))
+}
+
+fn told(reply: &PgDatabaseError, advice: &str) -> String {
     let separator = if advice.is_empty() { "" } else { ": " };
-    let reason = format!("{} (SQLSTATE {code}){separator}{advice}", reply.message());
-    meant(meaning, effect, reason)
+    let (message, code) = (reply.message(), reply.code());
+    format!("{message} (SQLSTATE {code}){separator}{advice}")
 }
 
 fn meant(meaning: Meaning, effect: Effect, reason: String) -> JournalError {

@@ -20,6 +20,9 @@ use crate::{
     state::decide::{self, HoldOutcome},
 };
 
+/// How much of the state one slice of a walk looks at: at most some hundred microseconds of work.
+const WALK_ROOM: usize = 8_192;
+
 impl Sequencer {
     pub(super) fn handle(&mut self, request: Request) {
         match request {
@@ -65,6 +68,10 @@ impl Sequencer {
             Request::Interest(watcher, change) => self.interest(watcher, change),
             Request::CloseWatch(watcher) => self.hub.close(watcher),
             Request::Kafka(call, reply) => self.kafka(*call, reply),
+            Request::Walk(walk, reply) => {
+                let slice = self.state.walk(&walk, WALK_ROOM);
+                self.answer(reply, Ok(slice));
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     hub::{WatcherId, WatcherQueue},
-    state::decide::HoldOutcome,
+    state::{StateSlice, WalkRequest, decide::HoldOutcome},
 };
 
 /// Where an answer goes.
@@ -71,6 +71,7 @@ pub(crate) enum Request {
     Interest(WatcherId, InterestChange),
     CloseWatch(WatcherId),
     Kafka(Box<KafkaCall>, Reply<Bytes>),
+    Walk(WalkRequest, Reply<StateSlice>),
 }
 
 impl Request {
@@ -85,6 +86,7 @@ impl Request {
             Self::LiveObjects(_, reply) => reply.is_closed(),
             Self::OpenWatch(_, _, reply) => reply.is_closed(),
             Self::Kafka(_, reply) => reply.is_closed(),
+            Self::Walk(_, reply) => reply.is_closed(),
             Self::Call { .. }
             | Self::CloseCommits { .. }
             | Self::Interest(..)
@@ -103,6 +105,7 @@ impl Request {
             Self::LiveObjects(_, reply) => send(reply, Err(error)),
             Self::OpenWatch(_, _, reply) => send(reply, Err(error)),
             Self::Kafka(_, reply) => send(reply, Err(error)),
+            Self::Walk(_, reply) => send(reply, Err(error)),
             // their streams end with the sequencer
             Self::Call { .. }
             | Self::CloseCommits { .. }

@@ -110,7 +110,22 @@ impl Objects {
 
     /// Every object with its size and references, in order of ids.
     pub(super) fn iter(&self) -> impl Iterator<Item = (ObjectId, u64, u32)> + '_ {
-        self.index.iter().filter_map(|(id, at)| {
+        self.described(self.index.iter())
+    }
+
+    /// The same from `from` on.
+    pub(super) fn iter_from(
+        &self,
+        from: ObjectId,
+    ) -> impl Iterator<Item = (ObjectId, u64, u32)> + '_ {
+        self.described(self.index.range(from..))
+    }
+
+    fn described<'a>(
+        &'a self,
+        places: impl Iterator<Item = (&'a ObjectId, &'a u32)> + 'a,
+    ) -> impl Iterator<Item = (ObjectId, u64, u32)> + 'a {
+        places.filter_map(move |(id, at)| {
             let entry = self.entries.get(position(*at))?;
             Some((*id, entry.bytes, entry.references))
         })

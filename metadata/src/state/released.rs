@@ -1,6 +1,6 @@
 //! Objects without a live extent, whose bytes may go after a grace.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use aquifer_format::ids::{Incarnation, ObjectId, ObjectLevel, UploadEpoch, WriterSlot};
 
@@ -59,20 +59,41 @@ impl Released {
 
     /// (object, bytes, released since), in order of ids.
     pub(super) fn iter(&self) -> impl Iterator<Item = (ObjectId, u64, UploadEpoch)> + '_ {
-        self.0.iter().flat_map(|((incarnation, epoch), bucket)| {
-            bucket
-                .objects
-                .iter()
-                .map(|((writer, level, unique), (bytes, since))| {
-                    let id = ObjectId {
-                        incarnation: *incarnation,
-                        upload_epoch: *epoch,
-                        writer: *writer,
-                        level: *level,
-                        unique: *unique,
-                    };
-                    (id, *bytes, *since)
-                })
+        let all = self.0.iter();
+        all.flat_map(|(place, bucket)| named(*place, bucket.objects.iter()))
+    }
+
+    /// The same from `from` on.
+    pub(super) fn iter_from(
+        &self,
+        from: ObjectId,
+    ) -> impl Iterator<Item = (ObjectId, u64, UploadEpoch)> + '_ {
+        let first = (from.incarnation, from.upload_epoch);
+        let within = (from.writer, from.level, from.unique);
+        self.0.range(first..).flat_map(move |(place, bucket)| {
+            let begin = if *place == first {
+                Bound::Included(within)
+            } else {
+                Bound::Unbounded
+            };
+            named(*place, bucket.objects.range((begin, Bound::Unbounded)))
         })
     }
+}
+
+/// Objects of one bucket with their whole ids.
+fn named<'a>(
+    (incarnation, upload_epoch): (Incarnation, UploadEpoch),
+    objects: impl Iterator<Item = (&'a ReleasedKey, &'a (u64, UploadEpoch))> + 'a,
+) -> impl Iterator<Item = (ObjectId, u64, UploadEpoch)> + 'a {
+    objects.map(move |((writer, level, unique), (bytes, since))| {
+        let id = ObjectId {
+            incarnation,
+            upload_epoch,
+            writer: *writer,
+            level: *level,
+            unique: *unique,
+        };
+        (id, *bytes, *since)
+    })
 }

@@ -3,5 +3,6 @@
 mod hostile;
 mod pages;
 mod player;
+mod projection;
 mod recovery;
 pub(crate) mod world;

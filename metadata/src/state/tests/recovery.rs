@@ -44,7 +44,7 @@ fn send() -> impl Strategy<Value = Send> {
         )
 }
 
-fn op() -> impl Strategy<Value = Op> {
+pub(super) fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => (0usize..3, 1i32..4, any::<bool>()).prop_map(|(topic, partitions, log_append_time)| {
             Op::Create { topic, partitions, log_append_time }
