@@ -33,6 +33,7 @@ mod secret;
 mod server;
 mod settings;
 mod signals;
+mod sql_projection;
 mod start_position;
 mod sweeping;
 mod topic;

@@ -20,7 +20,7 @@ use crate::{
     arguments::cluster::{Metadata, MetadataProcess},
     broker_configs, http, metadata_admin, open_files, secret,
     signals::{Stop, on_threads},
-    sweeping,
+    sql_projection, sweeping,
 };
 
 /// Connections to expect: some per agent.
@@ -89,6 +89,8 @@ async fn serve(
         served.member.role(),
         sweeps,
     ));
+    let projection = &arguments.projection;
+    sql_projection::start(&ports, projection, postgres, served.member.role())?;
     stop.asked().await;
     info!("stopping: the lease is given up; once more stops at once");
     stop.finish(served.stop()).await?;

@@ -21,7 +21,7 @@ use crate::{
     metadata::{ServedMetadata, bind, follow_role, leader_settings},
     open_files, secret,
     signals::{Stop, on_threads},
-    sweeping,
+    sql_projection, sweeping,
 };
 
 /// Runs until a signal ends it.
@@ -84,6 +84,12 @@ async fn serve(arguments: &Server, mut stop: Stop) -> Result<()> {
         metadata.member.role(),
         sweeps,
     ));
+    sql_projection::start(
+        &ports,
+        &arguments.projection,
+        &arguments.postgres.postgres,
+        metadata.member.role(),
+    )?;
     let endpoints = vec![endpoint];
     let starting = ServedAgent::start(&ports, settings, sockets, endpoints, &secret, store);
     let starting = telling(starting, metadata.member.role(), &readiness);

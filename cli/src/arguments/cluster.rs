@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use aquifer_metadata::projection::SchemaName;
 use clap::{Args, Subcommand, builder::BoolishValueParser};
 
 use super::{BrokerConfigs, Clients, Output};
@@ -153,6 +154,34 @@ pub(crate) struct Sweeping {
     pub(crate) sweep_approve: Option<u64>,
 }
 
+/// Tables for people, in the database of the metadata service.
+#[derive(Debug, Args)]
+pub(crate) struct SqlProjection {
+    /// Keeps tables of topics, partitions and objects in the database, for queries; whoever leads writes
+    /// them, and nothing depends on them
+    #[arg(long, env = "AQUIFER_SQL_PROJECTION", value_parser = BoolishValueParser::new())]
+    pub(crate) sql_projection: bool,
+
+    /// Schema that these tables are in, which is made if it isn't there; of its own for each cluster
+    #[arg(
+        long,
+        env = "AQUIFER_SQL_PROJECTION_SCHEMA",
+        value_name = "NAME",
+        default_value_t = SchemaName::default()
+    )]
+    pub(crate) sql_projection_schema: SchemaName,
+
+    /// Time between two refreshes of these tables
+    #[arg(
+        long,
+        env = "AQUIFER_SQL_PROJECTION_INTERVAL",
+        value_name = "TIME",
+        default_value = "5s",
+        value_parser = above_zero::<Span>
+    )]
+    pub(crate) sql_projection_interval: Span,
+}
+
 /// A metadata process, or a command about its state.
 #[derive(Debug, Args)]
 #[command(subcommand_negates_reqs = true)]
@@ -202,6 +231,8 @@ pub(crate) struct MetadataProcess {
     #[command(flatten)]
     pub(crate) sweeping: Sweeping,
     #[command(flatten)]
+    pub(crate) projection: SqlProjection,
+    #[command(flatten)]
     pub(crate) http: Http,
     #[command(flatten)]
     pub(crate) secret: Secret,
@@ -232,6 +263,8 @@ pub(crate) struct Server {
     pub(crate) metadata_advertise: Option<Advertised>,
     #[command(flatten)]
     pub(crate) sweeping: Sweeping,
+    #[command(flatten)]
+    pub(crate) projection: SqlProjection,
     #[command(flatten)]
     pub(crate) http: Http,
     #[command(flatten)]

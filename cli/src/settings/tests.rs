@@ -285,3 +285,24 @@ fn what_is_said_of_new_topics_alters_none() {
     assert!(text.contains("new_partitions: None"), "{text}");
     assert!(text.contains("set_config: []"), "{text}");
 }
+
+#[test]
+fn the_sql_projection_is_off_until_it_is_asked_for() {
+    let off = metadata(CLUSTER).projection;
+    assert!(!off.sql_projection);
+    assert_eq!(off.sql_projection_schema.as_str(), "aquifer_projection");
+    let file = "sql-projection = true\nsql-projection-schema = \"of_prod\"\nsql-projection-interval = \"30s\"\n";
+    let file = format!("{CLUSTER}{file}");
+    for on in [metadata(&file).projection, server(&file).projection] {
+        assert!(on.sql_projection);
+        assert_eq!(on.sql_projection_schema.as_str(), "of_prod");
+        assert_eq!(on.sql_projection_interval.0.as_secs(), 30);
+    }
+    for (wrong, says) in [
+        ("sql-projection-schema = \"Prod\"", "small letters"),
+        ("sql-projection-interval = \"0s\"", "more than 0"),
+    ] {
+        let error = read(&["server"], &format!("{CLUSTER}{wrong}\n")).unwrap_err();
+        assert!(error.contains(says), "{error}");
+    }
+}
