@@ -40,7 +40,10 @@ async fn conforms(endpoint: &str) {
     crate::conformance::check(Arc::new(whole), "s/").await;
     let below = store(endpoint, "aquifer-test", "below/here").await;
     crate::conformance::check(Arc::new(below), "s/").await;
+    refuses_without_a_bucket(endpoint).await;
+}
 
+async fn refuses_without_a_bucket(endpoint: &str) {
     let missing = store(endpoint, "no-such-bucket-here", "").await;
     let put = missing
         .put("k", vec![Bytes::from_static(b"x")], PutMode::Create)
@@ -58,7 +61,12 @@ async fn conforms(endpoint: &str) {
 async fn a_bucket_of_another_server_conforms() {
     let Some(moto) = Moto::start() else { return };
     moto.create_bucket("aquifer-test");
-    conforms(&moto.endpoint).await;
+    for prefix in ["", "below/here"] {
+        let store = store(&moto.endpoint, "aquifer-test", prefix).await;
+        // under load two of many creators were told that they won
+        crate::conformance::check_without_races(Arc::new(store), "s/").await;
+    }
+    refuses_without_a_bucket(&moto.endpoint).await;
 }
 
 async fn server(seed: u64) -> Server {
