@@ -65,7 +65,7 @@ async fn regression_a_leader_tells_of_lost_rows_before_it_gives_the_lease_up() {
     assert!(reason.contains("lost rows"), "{reason}");
     let witnesses = cluster.witnesses().await;
     let mut ends = witnesses.iter().flat_map(|w| &w.high_watermarks);
-    assert!(ends.any(|(_, end)| end.0 == 10), "{witnesses:?}");
+    assert!(ends.any(|(_, end)| end.0 >= 10), "{witnesses:?}");
 }
 
 #[tokio::test(start_paused = true)]
