@@ -1,5 +1,7 @@
 //! Values of configs: whether they are valid, and how they are shown.
 
+use std::collections::BTreeSet;
+
 use super::{
     ConfigError, ConfigType,
     ConfigType::{Boolean, Class, Double, Int, List, Long, Password, Short, String as Text},
@@ -164,12 +166,8 @@ pub(super) fn show(kind: ConfigType, value: &str) -> String {
 
 /// The items of a list, each once.
 fn show_list(value: &str) -> String {
-    let mut items: Vec<&str> = Vec::new();
-    for item in list(value) {
-        if !items.contains(&item) {
-            items.push(item);
-        }
-    }
+    let mut known = BTreeSet::new();
+    let items: Vec<&str> = list(value).filter(|item| known.insert(*item)).collect();
     items.join(",")
 }
 
