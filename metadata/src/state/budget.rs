@@ -1,10 +1,13 @@
 //! What the state costs in memory, and what it may cost.
 
+use aquifer_metadata_api::config::Configs;
+
 /// How many bytes of memory each part of the state may take. The estimates count what a thing takes on
 /// average with its share of allocations, not to the byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budgets {
-    /// Partitions, used or idle.
+    /// Partitions, used or idle, and the configs that were set on topics: every agent that connects is
+    /// sent all of them in one message.
     pub partition_bytes: u64,
     /// Extents and the objects that they are in.
     pub extent_bytes: u64,
@@ -101,6 +104,12 @@ impl Usage {
             (self.hold_bytes, budgets.hold_bytes),
         ]
     }
+}
+
+/// Configs that were set on a topic.
+pub(super) fn configs_bytes(configs: &Configs) -> u64 {
+    let bytes = configs.iter().map(|(name, value)| name.len() + value.len());
+    u64::try_from(bytes.sum::<usize>()).unwrap_or(u64::MAX)
 }
 
 fn percent(used: u64, budget: u64) -> u64 {

@@ -8,7 +8,12 @@ use aquifer_format::{
 };
 use aquifer_metadata_api::config::{TimestampType, TopicConfig};
 
-use super::{broker_configs::BrokerConfigs, entity::Position, partition::Partition};
+use super::{
+    broker_configs::BrokerConfigs,
+    budget::{PARTITION_BYTES, configs_bytes},
+    entity::Position,
+    partition::Partition,
+};
 
 const TIMESTAMP_TYPE: &str = "message.timestamp.type";
 
@@ -76,6 +81,12 @@ impl Topic {
 
     pub(super) fn partition_count(&self) -> u32 {
         u32::try_from(self.partitions.len()).unwrap_or(u32::MAX)
+    }
+
+    /// What it costs of the budget for partitions.
+    pub(super) fn cost(&self) -> u64 {
+        let partitions = u64::from(self.partition_count()).saturating_mul(PARTITION_BYTES);
+        partitions.saturating_add(configs_bytes(&self.configs))
     }
 
     /// Partitions with their indexes.

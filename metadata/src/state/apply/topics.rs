@@ -11,7 +11,7 @@ use super::Changes;
 use crate::{
     event::TopicCreated,
     state::{
-        budget::{EXTENT_BYTES, PARTITION_BYTES},
+        budget::EXTENT_BYTES,
         entity::{Position, State},
         object::ObjectIndex,
         page::PageRef,
@@ -47,8 +47,7 @@ impl State {
     /// Puts a topic that is not there yet into the tables.
     pub(in crate::state) fn enter_topic(&mut self, id: TopicId, mut topic: Topic) {
         topic.resolve(&self.broker_configs);
-        let cost = u64::from(topic.partition_count()).saturating_mul(PARTITION_BYTES);
-        self.usage.partition_bytes = self.usage.partition_bytes.saturating_add(cost);
+        self.usage.partition_bytes = self.usage.partition_bytes.saturating_add(topic.cost());
         self.names.insert(&topic.name, id);
         self.topics.insert(id, topic);
     }
@@ -59,8 +58,7 @@ impl State {
         };
         self.names.remove(&topic.name, id);
         self.dirty.gone(PageRef::Topic(id));
-        let cost = u64::from(topic.partition_count()).saturating_mul(PARTITION_BYTES);
-        self.usage.partition_bytes = self.usage.partition_bytes.saturating_sub(cost);
+        self.usage.partition_bytes = self.usage.partition_bytes.saturating_sub(topic.cost());
         let mut dropped: Vec<ObjectIndex> = Vec::new();
         for (index, partition) in topic.indexed() {
             let partition_id = PartitionId::new(id, index);
@@ -109,7 +107,10 @@ impl State {
             return;
         }
         topic.at = self.position;
+        let before = topic.cost();
         topic.configs = configs.clone();
+        let others = self.usage.partition_bytes.saturating_sub(before);
+        self.usage.partition_bytes = others.saturating_add(topic.cost());
         topic.resolve(&self.broker_configs);
         self.dirty.mark(&mut topic.dirty, PageRef::Topic(id));
         changes.altered_topics.push(id);
@@ -123,11 +124,11 @@ impl State {
             return;
         }
         topic.at = self.position;
-        let before = topic.partition_count();
+        let (before, cost) = (topic.partition_count(), topic.cost());
         topic.grow(partitions.min(TOPIC_PARTITIONS_MAX));
         let new = before..topic.partition_count();
-        let cost = u64::from(new.end.saturating_sub(new.start)).saturating_mul(PARTITION_BYTES);
-        self.usage.partition_bytes = self.usage.partition_bytes.saturating_add(cost);
+        let others = self.usage.partition_bytes.saturating_sub(cost);
+        self.usage.partition_bytes = others.saturating_add(topic.cost());
         self.dirty.mark(&mut topic.dirty, PageRef::Topic(id));
         changes.altered_topics.push(id);
         let new = new.map(|index| PartitionId::new(id, PartitionIndex(index.cast_signed())));

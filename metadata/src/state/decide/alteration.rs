@@ -6,7 +6,7 @@ use aquifer_metadata_api::config::{
 };
 use kafka_protocol::ResponseError;
 
-use super::refusal::Refusal;
+use super::{partition_budget::PartitionBudget, refusal::Refusal};
 use crate::{event::Event, state::entity::State};
 
 impl Known for State {
@@ -30,20 +30,33 @@ pub(super) fn alter(
     resources: &[Resource<'_>],
     unnamed: Unnamed,
 ) -> Vec<Result<Option<Event>, Refusal>> {
-    let event = |altered: Altered| match altered {
-        Altered::Topic { name, configs } => {
-            let topic = state.names.get(&name)?;
-            Some(Event::TopicConfigsSet { topic, configs })
-        }
-        Altered::Brokers(configs) => Some(Event::BrokerConfigsSet { configs }),
-    };
+    let mut budget = PartitionBudget::new(state);
     let decided = alter::alter(resources, unnamed, state).into_iter();
     decided
         .map(|result| match result {
-            Ok(altered) => Ok(altered.and_then(event)),
+            Ok(Some(altered)) => event(state, altered, &mut budget),
+            Ok(None) => Ok(None),
             Err(alter::Refusal { error, text }) => Err(Refusal::new(error, text)),
         })
         .collect()
+}
+
+fn event(
+    state: &State,
+    altered: Altered,
+    budget: &mut PartitionBudget<'_>,
+) -> Result<Option<Event>, Refusal> {
+    let (name, configs) = match altered {
+        Altered::Topic { name, configs } => (name, configs),
+        Altered::Brokers(configs) => return Ok(Some(Event::BrokerConfigsSet { configs })),
+    };
+    let Some(topic) = state.names.get(&name) else {
+        return Ok(None);
+    };
+    let none = Configs::new();
+    let before = state.topic_configs(&name).unwrap_or(&none);
+    budget.take_configs(before, &configs)?;
+    Ok(Some(Event::TopicConfigsSet { topic, configs }))
 }
 
 /// Checks the size of a value.

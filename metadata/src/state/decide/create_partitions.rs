@@ -103,7 +103,7 @@ fn added(
             "Number of partitions must not be over {TOPIC_PARTITIONS_MAX}."
         )));
     }
-    budget.take(additional)?;
+    budget.take_partitions(additional)?;
     Ok(Event::PartitionsAdded {
         topic: known.id(),
         partitions: wanted,

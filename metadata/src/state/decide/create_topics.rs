@@ -137,7 +137,7 @@ impl Creating<'_> {
         } else {
             assigned(topic)?
         };
-        self.budget.take(partitions)?;
+        self.budget.take_topic(partitions, &configs)?;
         Ok(NewTopic {
             partitions,
             replication,

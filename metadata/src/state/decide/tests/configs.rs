@@ -13,7 +13,7 @@ use crate::{
     event::Event,
     state::{
         Budgets, State, decide,
-        tests::world::{Alterations, Log, World, alter_request, appended, plain},
+        tests::world::{Alterations, Log, World, alter_request, appended, create_request, plain},
     },
 };
 
@@ -317,4 +317,37 @@ fn configs_of_a_topic_that_is_gone_are_not_set() {
         configs: [("retention.ms".to_owned(), "5".to_owned())].into(),
     }]);
     assert_eq!(world.state.all_pages(), before);
+}
+
+/// Nothing bounded what the configs of topics add up to: of some hundred topics with values of 32 KB each, the
+/// reset of a watch was larger than a message may be, and no agent could connect any more.
+#[test]
+fn regression_configs_of_topics_count_towards_the_budget() {
+    let mut world = World::with_budgets(Budgets {
+        partition_bytes: 2 * 80 + 200,
+        ..Budgets::default()
+    });
+    world.create("a", 1);
+    world.create("b", 1);
+    let padded = |bytes: usize| format!("{:>bytes$}", 5);
+    let set = |world: &mut World, topic: &str, bytes: usize| {
+        let value = padded(bytes);
+        let request = alter_request(TOPIC, topic, &[("retention.ms", 0, Some(value.as_str()))]);
+        altered(world, &request)[0].0
+    };
+    assert_eq!(set(&mut world, "a", 100), 0);
+    assert_eq!(set(&mut world, "b", 100), 44);
+    assert_eq!(set(&mut world, "a", 1), 0, "less is always granted");
+    assert_eq!(set(&mut world, "b", 100), 0);
+    assert_eq!(world.state.usage().partition_bytes, 2 * 80 + 13 + 112);
+    let value = padded(80);
+    let request = create_request("c", 1, &[("retention.ms", value.as_str())]);
+    let decided = decide::create_topics(&world.state, &world.rand, &request);
+    assert_eq!(decided.reply.topics[0].error_code, 44);
+    let pages = world.state.all_pages();
+    let loaded = State::from_pages(*world.state.budgets(), &pages).unwrap();
+    assert_eq!(loaded.usage(), world.state.usage());
+    world.delete("a");
+    world.delete("b");
+    assert_eq!(world.state.usage().partition_bytes, 0);
 }
