@@ -19,6 +19,8 @@ use crate::topic_name;
 pub const CONFIG_VALUE_BYTES_MAX: usize = 32_767;
 /// Most dynamic broker configs; names with a listener in them are as many as somebody thinks of.
 const BROKER_CONFIGS_MAX: usize = 1_000;
+/// Longest name of one in bytes, for the same reason: every agent is sent all of them.
+const BROKER_CONFIG_NAME_BYTES_MAX: usize = 1_000;
 /// Longest text of a refusal, in characters: it may quote what the client sent.
 const TEXT_CHARS_MAX: usize = 4_000;
 
@@ -271,6 +273,14 @@ fn alter_brokers(
     })?;
     if after.len() > BROKER_CONFIGS_MAX {
         let text = format!("There would be more than {BROKER_CONFIGS_MAX} dynamic broker configs.");
+        return Err(invalid(text));
+    }
+    if after
+        .keys()
+        .any(|name| name.len() > BROKER_CONFIG_NAME_BYTES_MAX)
+    {
+        let text =
+            format!("Names of broker configs have at most {BROKER_CONFIG_NAME_BYTES_MAX} bytes.");
         return Err(invalid(text));
     }
     let changed = after != *before;

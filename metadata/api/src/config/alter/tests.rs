@@ -336,3 +336,16 @@ fn values_are_bounded() {
     let (_, text) = one(2, "t", changes, Unnamed::Kept).unwrap_err();
     assert_eq!(text.chars().count(), TEXT_CHARS_MAX);
 }
+
+/// Names with a listener in them could be as long as a request, and are in every reset of a watch.
+#[test]
+fn regression_names_of_broker_configs_are_not_endless() {
+    let name = |listener: usize| format!("listener.name.{}.max.connections", "l".repeat(listener));
+    let set = |name: &str| one(4, "", &[(name, SET, Some("7"))], Unnamed::Kept);
+    assert!(set(&name(900)).is_ok());
+    let (code, text) = set(&name(1_000)).unwrap_err();
+    assert_eq!(
+        (code, text.as_str()),
+        (42, "Names of broker configs have at most 1000 bytes.")
+    );
+}
