@@ -15,6 +15,7 @@ use std::{
 use aquifer_format::ids::{JournalSeq, Offset, PartitionId, SessionId};
 use aquifer_metadata_api::{
     MetadataError,
+    config::Configs,
     extent::{Extent, Watermarks},
     watch::{AgentView, CommonFrame, ExtentsFrame, Frame},
 };
@@ -24,6 +25,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{journal::RowHash, registry::Registry, sequencer::request::OpenedWatch};
 
 mod interests;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use interests::Interests;
 
@@ -70,16 +73,23 @@ impl WatcherQueue {
 fn frame_bytes(frame: &Frame) -> usize {
     match frame {
         Frame::Common(common) => {
+            let topics = common.topics.iter();
             256 + common.topics.len() * 256
+                + topics.map(|t| configs_bytes(&t.configs)).sum::<usize>()
                 + common.watermarks.len() * size_of::<(PartitionId, Watermarks)>()
                 + common.agents.as_ref().map_or(0, Vec::len) * 128
-                + common.broker_configs.as_ref().map_or(0, |c| c.len()) * 128
+                + common.broker_configs.as_deref().map_or(0, configs_bytes)
         }
         Frame::Extents(extents) => {
             let count: usize = extents.extents.iter().map(|(_, of)| of.len()).sum();
             128 + count * size_of::<Extent>() + extents.complete_from.len() * 32
         }
     }
+}
+
+fn configs_bytes(configs: &Configs) -> usize {
+    let bytes = configs.iter().map(|(name, value)| name.len() + value.len());
+    configs.len() * 64 + bytes.sum::<usize>()
 }
 
 /// A watch whose reset is not durable yet.
@@ -276,6 +286,8 @@ impl Hub {
         new: &[(PartitionId, Vec<Extent>)],
     ) -> BTreeMap<WatcherId, ExtentsFrame> {
         let mut frames: BTreeMap<WatcherId, ExtentsFrame> = BTreeMap::new();
+        // Where the extents are that came with the last acknowledgement. They end where new ones begin.
+        let mut tails: BTreeMap<(WatcherId, PartitionId), usize> = BTreeMap::new();
         for acknowledgement in acknowledgements {
             let Acknowledgement {
                 watcher,
@@ -285,16 +297,24 @@ impl Hub {
             } = acknowledgement;
             let frame = frames.entry(watcher).or_default();
             frame.complete_from.push((partition, complete_from));
-            if !tail.is_empty() {
+            if tail.is_empty() {
+                tails.remove(&(watcher, partition));
+            } else {
+                tails.insert((watcher, partition), frame.extents.len());
                 frame.extents.push((partition, tail));
             }
         }
         for (partition, new) in new {
             for (watcher, begin) in self.interests.of(partition) {
                 let wanted = new.partition_point(|extent| extent.base_offset < *begin);
-                if wanted < new.len() {
-                    let frame = frames.entry(*watcher).or_default();
-                    add_extents(frame, *partition, &new[wanted..]);
+                if wanted == new.len() {
+                    continue;
+                }
+                let frame = frames.entry(*watcher).or_default();
+                let tail = tails.get(&(*watcher, *partition));
+                match tail.and_then(|at| frame.extents.get_mut(*at)) {
+                    Some((_, tail)) => tail.extend_from_slice(&new[wanted..]),
+                    None => frame.extents.push((*partition, new[wanted..].to_vec())),
                 }
             }
         }
@@ -324,20 +344,5 @@ impl Hub {
         } else {
             self.ended.push(session);
         }
-    }
-}
-
-/// Adds extents, which are new in a partition, behind those that an acknowledgement brought for it.
-fn add_extents(frame: &mut ExtentsFrame, partition: PartitionId, extents: &[Extent]) {
-    // only acknowledged partitions can be in the frame by now, and those are few
-    let acknowledged = frame.complete_from.iter().any(|(p, _)| *p == partition);
-    let known = if acknowledged {
-        frame.extents.iter_mut().find(|(p, _)| *p == partition)
-    } else {
-        None
-    };
-    match known {
-        Some((_, before)) => before.extend_from_slice(extents),
-        None => frame.extents.push((partition, extents.to_vec())),
     }
 }
