@@ -259,7 +259,11 @@ impl Clock for SystemClock {
         reason = "this is the port that the ban names"
     )]
     async fn sleep_until(&self, until: Monotonic) {
-        tokio::time::sleep_until(self.start + until.0).await;
+        match self.start.checked_add(until.0) {
+            Some(at) => tokio::time::sleep_until(at).await,
+            // later than the machine can say
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -383,6 +387,18 @@ mod tests {
             .timeout(Duration::from_secs(1), ports.sleep(Duration::from_secs(2)))
             .await;
         assert_eq!(late, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn regression_a_time_that_never_comes_is_waited_for() {
+        let ports = Ports::simulated(1, 0);
+        for forever in [Duration::MAX, Duration::from_secs(u64::MAX / 2)] {
+            let waiting = ports.clock.sleep_until(Monotonic(forever));
+            let late = ports.timeout(Duration::from_secs(3600), waiting).await;
+            assert_eq!(late, None, "{forever:?}");
+        }
+        let second = ports.sleep(Duration::from_secs(1));
+        assert_eq!(ports.timeout(Duration::MAX, second).await, Some(()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -179,6 +179,17 @@ async fn silent_connections_are_closed() {
 }
 
 #[tokio::test]
+async fn regression_connections_without_a_limit_of_idleness_are_served() {
+    let forever = ("connections.max.idle.ms".to_owned(), "-1".to_owned());
+    let (broker, _fake) = broker(with(|s| s.broker_configs = [forever].into())).await;
+    let mut client = Client::connect(&broker);
+    for _ in 0..2 {
+        assert_serves(&mut client).await;
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn connections_are_limited_in_number() {
     let (broker, _fake) = broker(with(|s| s.connections.connections_max = 2)).await;
     let mut first = Client::connect(&broker);
