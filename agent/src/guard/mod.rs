@@ -44,6 +44,14 @@ pub enum GuardError {
         /// The length.
         length: i64,
     },
+    /// A text that is longer than Kafka takes. Only flexible versions can announce one.
+    #[error("a text has {bytes} bytes, at most {max} are taken")]
+    TextTooLong {
+        /// Its length.
+        bytes: u64,
+        /// The limit.
+        max: u64,
+    },
     /// Null where the version allows none.
     #[error("a field that must be there is null")]
     Null,

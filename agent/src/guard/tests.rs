@@ -577,6 +577,25 @@ fn elements_of_a_frame_are_bounded() {
 }
 
 #[test]
+fn regression_texts_are_as_long_as_kafkas_at_most() {
+    let shape = find(wire_key(ApiKey::Metadata))
+        .expect("it is served")
+        .shape;
+    let refused = |bytes, max| Err(GuardError::TextTooLong { bytes, max });
+    for (chars, expected) in [
+        (32_767, Ok(())),
+        (32_768, refused(32_768, 32_767)),
+        (1 << 20, refused(1 << 20, 32_767)),
+    ] {
+        let name = TopicName(StrBytes::from_string("x".repeat(chars)));
+        let topic = metadata::MetadataRequestTopic::default().with_name(Some(name));
+        let request = MetadataRequest::default().with_topics(Some(vec![topic]));
+        let walked = walk_body(&encoded(&request, 9), shape, 9);
+        assert_eq!(walked, expected, "{chars}");
+    }
+}
+
+#[test]
 fn unknown_tags_are_bounded_too() {
     let cluster = find(wire_key(ApiKey::DescribeCluster)).expect("it is served");
     let mut bytes = vec![0u8];

@@ -7,6 +7,10 @@ use super::{
     shapes::{Field, Kind, Shape},
 };
 
+/// Longest text in bytes. Versions that are not flexible can send no longer one, and Kafka takes none in those
+/// that are.
+const TEXT_BYTES_MAX: u64 = 32_767;
+
 /// Checks that `body` is exactly one request body of `shape` at `version`.
 ///
 /// # Errors
@@ -113,6 +117,7 @@ impl<'a> Walk<'a> {
                 } else {
                     signed_length(i64::from(self.i16()?))?
                 };
+                check_text(length)?;
                 self.take_or_null(length, nullable)
             }
             Kind::Bytes => {
@@ -250,6 +255,16 @@ fn signed_length(length: i64) -> Result<Option<u64>, GuardError> {
         Ok(length) => Ok(Some(length)),
         Err(_) if length == -1 => Ok(None),
         Err(_) => Err(GuardError::Negative { length }),
+    }
+}
+
+fn check_text(length: Option<u64>) -> Result<(), GuardError> {
+    match length {
+        Some(bytes) if bytes > TEXT_BYTES_MAX => Err(GuardError::TextTooLong {
+            bytes,
+            max: TEXT_BYTES_MAX,
+        }),
+        _ => Ok(()),
     }
 }
 
