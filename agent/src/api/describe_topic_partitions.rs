@@ -2,7 +2,8 @@
 //!
 //! Topics come sorted by name; a page ends after the requested number of partitions, or after the broker
 //! config `max.request.partition.size.limit`, and the cursor names the topic and partition with which the next
-//! page begins. A request that names topics has to name the cursor's among them.
+//! page begins. A request that names topics has to name the cursor's among them. The first page shows everything
+//! that the leader had decided, so that whoever changed a topic through another agent sees it here.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -21,6 +22,7 @@ use kafka_protocol::{
 
 use super::{
     Close, Reply, RequestContext,
+    metadata::unknown_after_asking,
     nodes::{Nodes, TOPIC_OPERATIONS},
     topic_name,
 };
@@ -43,7 +45,8 @@ pub(crate) async fn handle(
         // Kafka fails the whole request, for which this API has no field but each topic's.
         return refuse(context, &request);
     }
-    let names = names(broker, &request, &first).await;
+    let unknown = after_asking(broker, &request).await;
+    let names = names(broker, &request, &first);
     let nodes = Nodes::of(broker, context);
     let limit_max = broker
         .view
@@ -55,6 +58,7 @@ pub(crate) async fn handle(
     let mut page = Page {
         candidates: nodes.candidates(),
         left: usize::try_from(limit).unwrap_or(1),
+        unknown,
         topics: Vec::new(),
         next: None,
     };
@@ -77,8 +81,22 @@ pub(crate) async fn handle(
     )
 }
 
-/// The names to describe, sorted, from the cursor on. Unheard ones were asked for at the leader.
-async fn names(
+/// Asks the leader before a first page, and where names are unheard. Returns what is said of those that are
+/// unknown then.
+async fn after_asking(broker: &Broker, request: &DescribeTopicPartitionsRequest) -> ResponseError {
+    let unknown = ResponseError::UnknownTopicOrPartition;
+    let is_heard = |topic: &TopicRequest| {
+        let name = topic.name.as_str();
+        !topic_name::is_legal(name) || broker.view.topic_by_name(name).is_some()
+    };
+    if request.cursor.is_some() && request.topics.iter().all(is_heard) {
+        return unknown;
+    }
+    unknown_after_asking(broker, unknown).await
+}
+
+/// The names to describe, sorted, from the cursor on.
+fn names(
     broker: &Broker,
     request: &DescribeTopicPartitionsRequest,
     first: &str,
@@ -93,19 +111,12 @@ async fn names(
             .filter(|name| named(name))
             .collect();
     }
-    let names: BTreeSet<_> = request
+    request
         .topics
         .iter()
         .map(|topic| topic.name.to_string())
         .filter(|name| named(name))
-        .collect();
-    let unheard = names
-        .iter()
-        .any(|name| broker.view.topic_by_name(name).is_none());
-    if unheard && let Err(error) = broker.view.catch_up().await {
-        tracing::debug!(%error, "cannot make sure that a topic is unknown");
-    }
-    names
+        .collect()
 }
 
 fn refuse(
@@ -136,6 +147,8 @@ struct Page<'a> {
     candidates: Candidates<'a>,
     /// Partitions that still fit.
     left: usize,
+    /// What is said of topics that are not there.
+    unknown: ResponseError,
     topics: Vec<DescribeTopicPartitionsResponseTopic>,
     next: Option<Cursor>,
 }
@@ -143,7 +156,7 @@ struct Page<'a> {
 impl Page<'_> {
     fn push_unknown(&mut self, name: String) {
         let error = if topic_name::is_legal(&name) {
-            ResponseError::UnknownTopicOrPartition
+            self.unknown
         } else {
             ResponseError::InvalidTopicException
         };

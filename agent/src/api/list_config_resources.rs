@@ -16,7 +16,7 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 
-use super::{Close, Reply, RequestContext, nodes::Nodes};
+use super::{Close, Reply, RequestContext, errors, nodes::Nodes};
 use crate::broker::Broker;
 
 /// Every type, in the order of the answer (Kafka's).
@@ -42,6 +42,8 @@ pub(crate) async fn handle(
         && let Err(error) = broker.view.catch_up().await
     {
         tracing::debug!(%error, "cannot make sure that all topics are listed");
+        response.error_code = errors::controller_code(&error).code();
+        return context.reply(&response);
     }
     let nodes = Nodes::of(broker, context);
     for kind in TYPES.into_iter().filter(|kind| asked.contains(kind)) {

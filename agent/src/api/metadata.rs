@@ -176,7 +176,7 @@ async fn by_id(broker: &Arc<Broker>, ids: BTreeSet<uuid::Uuid>) -> Vec<Found> {
 
 /// Asks the leader, so that what is unknown afterwards is really unknown: then `unknown`, else an error
 /// that makes clients try again.
-async fn unknown_after_asking(broker: &Broker, unknown: ResponseError) -> ResponseError {
+pub(super) async fn unknown_after_asking(broker: &Broker, unknown: ResponseError) -> ResponseError {
     match broker.view.catch_up().await {
         Ok(()) => unknown,
         Err(error) => {

@@ -1,5 +1,7 @@
 //! What is said of topics that are there, are not, and cannot be.
 
+use std::time::Duration;
+
 use kafka_protocol::messages::{
     ApiKey, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, MetadataRequest,
     MetadataResponse, describe_topic_partitions_request as describe,
@@ -111,12 +113,11 @@ async fn regression_topics_are_internal_by_their_names() {
     assert_eq!(internal, [true, false, false]);
 }
 
-async fn described(
-    client: &mut Client,
+fn description(
     topics: &[&str],
     limit: i32,
     cursor: Option<(&str, i32)>,
-) -> DescribeTopicPartitionsResponse {
+) -> DescribeTopicPartitionsRequest {
     let topics = topics
         .iter()
         .map(|text| describe::TopicRequest::default().with_name(name(text)));
@@ -125,10 +126,19 @@ async fn described(
             .with_topic_name(name(text))
             .with_partition_index(partition)
     });
-    let request = DescribeTopicPartitionsRequest::default()
+    DescribeTopicPartitionsRequest::default()
         .with_topics(topics.collect())
         .with_response_partition_limit(limit)
-        .with_cursor(cursor);
+        .with_cursor(cursor)
+}
+
+async fn described(
+    client: &mut Client,
+    topics: &[&str],
+    limit: i32,
+    cursor: Option<(&str, i32)>,
+) -> DescribeTopicPartitionsResponse {
+    let request = description(topics, limit, cursor);
     client
         .call(ApiKey::DescribeTopicPartitions, 0, &request)
         .await
@@ -195,4 +205,36 @@ async fn regression_cursors_name_one_of_the_topics() {
             assert_eq!(topic.topic_authorized_operations, operations, "{what}");
         }
     }
+}
+
+#[tokio::test]
+async fn regression_a_description_calls_no_topic_unknown_while_nobody_can_be_asked() {
+    let (broker, fake) = broker(settings()).await;
+    fake.create_topic("t", 1, &[]);
+    let mut client = Client::connect(&broker);
+    let heard = described(&mut client, &["t"], 9, None).await;
+    assert_eq!(heard.topics[0].error_code, 0);
+    fake.set_unavailable(Some(false));
+    for cursor in [None, Some(("a b", 0))] {
+        let answer = described(&mut client, &["a b", "t", "u"], 9, cursor).await;
+        let codes: Vec<_> = answer.topics.iter().map(|topic| topic.error_code).collect();
+        assert_eq!(codes, [17, 0, 5], "{cursor:?}");
+    }
+}
+
+#[tokio::test]
+async fn regression_a_description_shows_what_was_done_through_another_agent() {
+    let (broker, fake) = broker(settings()).await;
+    let id = fake.create_topic("t", 1, &[]);
+    broker.view.catch_up().await.unwrap();
+    let mut client = Client::connect(&broker);
+    fake.set_frames_held(true);
+    fake.delete_topic(id);
+    let api = ApiKey::DescribeTopicPartitions;
+    let sent = client.send(api, 0, &description(&["t"], 9, None)).await;
+    broker.ports.sleep(Duration::from_millis(50)).await;
+    fake.set_frames_held(false);
+    let (received, answer): (i32, DescribeTopicPartitionsResponse) = client.receive(api, 0).await;
+    assert_eq!(received, sent);
+    assert_eq!(answer.topics[0].error_code, 3);
 }
