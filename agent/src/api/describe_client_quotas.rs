@@ -12,7 +12,7 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 
-use super::{Close, Reply, RequestContext};
+use super::{Close, Reply, RequestContext, shown};
 use crate::broker::Broker;
 
 /// How a component is matched: a name, the default, or whatever was given.
@@ -67,7 +67,7 @@ fn check(components: &[ComponentData]) -> Result<(), (ResponseError, String)> {
             return invalid("Invalid empty entity type.".to_owned());
         }
         if !matches!(kind, "user" | "client-id" | "ip") {
-            let why = format!("Unsupported entity type {kind}");
+            let why = format!("Unsupported entity type {}", shown(kind));
             return Err((ResponseError::UnsupportedVersion, why));
         }
         if !types.insert(kind) {

@@ -25,7 +25,7 @@ use kafka_protocol::{
 };
 
 use self::answer::Answer;
-use super::{Close, Reply, RequestContext, errors, nodes::Nodes};
+use super::{Close, Reply, RequestContext, errors, nodes::Nodes, shown};
 use crate::broker::Broker;
 
 /// Most bytes of an answer; what does not fit is refused. librdkafka takes no answer above 100,000,000 bytes;
@@ -120,7 +120,7 @@ fn describe(
 
 fn broker_id(name: &str) -> Result<i32, Refusal> {
     name.parse().map_err(|_| {
-        let why = format!("Broker id must be an integer, but it is: {name}");
+        let why = format!("Broker id must be an integer, but it is: {}", shown(name));
         (ResponseError::InvalidRequest, why)
     })
 }

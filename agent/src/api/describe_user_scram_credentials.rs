@@ -12,7 +12,7 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 
-use super::{Close, Reply, RequestContext};
+use super::{Close, Reply, RequestContext, shown};
 use crate::broker::Broker;
 
 pub(crate) async fn handle(
@@ -26,17 +26,18 @@ pub(crate) async fn handle(
         *times.entry(user.name.to_string()).or_default() += 1;
     }
     let results = times.into_iter().map(|(user, times)| {
+        let name = shown(&user);
         let (error, message) = if times > 1 {
             (
                 ResponseError::DuplicateResource,
                 format!(
-                    "Cannot describe SCRAM credentials for the same user twice in a single request: {user}"
+                    "Cannot describe SCRAM credentials for the same user twice in a single request: {name}"
                 ),
             )
         } else {
             (
                 ResponseError::ResourceNotFound,
-                format!("Attempt to describe a user credential that does not exist: {user}"),
+                format!("Attempt to describe a user credential that does not exist: {name}"),
             )
         };
         DescribeUserScramCredentialsResult::default()

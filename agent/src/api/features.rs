@@ -11,6 +11,8 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 
+use super::shown;
+
 /// A feature.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Feature {
@@ -85,7 +87,7 @@ pub(super) fn judge(
     controller: i32,
 ) -> Result<(), String> {
     let level = update.max_version_level;
-    let name = update.feature.as_str();
+    let name = shown(&update.feature);
     let refused = |why: &str| {
         Err(format!(
             "Invalid update version {level} for feature {name}. {why}"

@@ -195,8 +195,8 @@ pub(crate) async fn start_produce(
     }
 }
 
-/// As much of a name as an answer repeats: a topic's name is no longer, and what is longer would come back
-/// with each of its partitions.
+/// As much of a name as an answer repeats in a text: a topic's name is no longer, what is longer would come back
+/// with each of its partitions, and a text around the longest name would be longer than answers can carry.
 fn shown(name: &str) -> &str {
     let end = name.char_indices().nth(TOPIC_NAME_CHARS_MAX);
     end.map_or(name, |(end, _)| &name[..end])

@@ -324,3 +324,16 @@ async fn nothing_is_described_while_the_leader_cannot_be_asked() {
     fake.set_unavailable(Some(false));
     assert_eq!(one(&mut client, BROKER, "").await.error_code, 41);
 }
+
+#[tokio::test]
+async fn regression_the_longest_names_are_answered() {
+    let (broker, _fake) = broker(settings()).await;
+    let mut client = Client::connect(&broker);
+    let long = "x".repeat(32_767);
+    for version in 1..=4 {
+        let resources = [TOPIC, BROKER, BROKER_LOGGER].map(|kind| resource(kind, &long, None));
+        let results = ask(&mut client, version, &of(resources.into())).await;
+        let codes: Vec<_> = results.iter().map(|result| result.error_code).collect();
+        assert_eq!(codes, [17, 42, 42], "v{version}");
+    }
+}

@@ -245,6 +245,36 @@ async fn what_has_configs_is_listed() {
 }
 
 #[tokio::test]
+async fn regression_topics_are_not_listed_while_nobody_can_be_asked() {
+    let (broker, fake) = broker(settings()).await;
+    let mut client = Client::connect(&broker);
+    fake.set_unavailable(Some(false));
+    for (types, code) in [(vec![], 41), (vec![2], 41), (vec![4], 0)] {
+        let request = ListConfigResourcesRequest::default().with_resource_types(types);
+        let api = ApiKey::ListConfigResources;
+        let answer: ListConfigResourcesResponse = client.call(api, 1, &request).await;
+        assert_eq!(answer.error_code, code, "{request:?}");
+        assert_eq!(answer.config_resources.is_empty(), code != 0, "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn regression_the_longest_types_of_quotas_are_answered() {
+    let (broker, _fake) = broker(settings()).await;
+    let mut client = Client::connect(&broker);
+    let component = ComponentData::default()
+        .with_entity_type(text(&"x".repeat(32_767)))
+        .with_match_type(2);
+    for version in versions_of(ApiKey::DescribeClientQuotas) {
+        let request =
+            DescribeClientQuotasRequest::default().with_components(vec![component.clone()]);
+        let api = ApiKey::DescribeClientQuotas;
+        let answer: DescribeClientQuotasResponse = client.call(api, version, &request).await;
+        assert_eq!(answer.error_code, 35, "v{version}");
+    }
+}
+
+#[tokio::test]
 async fn clients_are_asked_for_metrics_where_these_are_kept() {
     for kept in [false, true] {
         let mut settings = settings();
