@@ -34,6 +34,35 @@ fuzz_target!(|data: &[u8]| {
         ApiKey::OffsetForLeaderEpoch => decode::<OffsetForLeaderEpochRequest>(body, version),
         ApiKey::DescribeCluster => decode::<DescribeClusterRequest>(body, version),
         ApiKey::DescribeTopicPartitions => decode::<DescribeTopicPartitionsRequest>(body, version),
+        ApiKey::ListGroups => decode::<ListGroupsRequest>(body, version),
+        ApiKey::DeleteRecords => decode::<DeleteRecordsRequest>(body, version),
+        ApiKey::DescribeAcls => decode::<DescribeAclsRequest>(body, version),
+        ApiKey::CreateAcls => decode::<CreateAclsRequest>(body, version),
+        ApiKey::DeleteAcls => decode::<DeleteAclsRequest>(body, version),
+        ApiKey::DescribeConfigs => decode::<DescribeConfigsRequest>(body, version),
+        ApiKey::AlterConfigs => decode::<AlterConfigsRequest>(body, version),
+        ApiKey::DescribeLogDirs => decode::<DescribeLogDirsRequest>(body, version),
+        ApiKey::CreatePartitions => decode::<CreatePartitionsRequest>(body, version),
+        ApiKey::ElectLeaders => decode::<ElectLeadersRequest>(body, version),
+        ApiKey::IncrementalAlterConfigs => decode::<IncrementalAlterConfigsRequest>(body, version),
+        ApiKey::AlterPartitionReassignments => {
+            decode::<AlterPartitionReassignmentsRequest>(body, version)
+        }
+        ApiKey::ListPartitionReassignments => {
+            decode::<ListPartitionReassignmentsRequest>(body, version)
+        }
+        ApiKey::DescribeClientQuotas => decode::<DescribeClientQuotasRequest>(body, version),
+        ApiKey::DescribeUserScramCredentials => {
+            decode::<DescribeUserScramCredentialsRequest>(body, version)
+        }
+        ApiKey::DescribeQuorum => decode::<DescribeQuorumRequest>(body, version),
+        ApiKey::UpdateFeatures => decode::<UpdateFeaturesRequest>(body, version),
+        ApiKey::DescribeProducers => decode::<DescribeProducersRequest>(body, version),
+        ApiKey::GetTelemetrySubscriptions => {
+            decode::<GetTelemetrySubscriptionsRequest>(body, version)
+        }
+        ApiKey::PushTelemetry => decode::<PushTelemetryRequest>(body, version),
+        ApiKey::ListConfigResources => decode::<ListConfigResourcesRequest>(body, version),
         other => panic!("{other:?} is served and not fuzzed: add it here"),
     };
     // Text that is not UTF-8 is left for the decoder to refuse.
