@@ -186,7 +186,8 @@ impl Broker {
     {
         let connections = &self.connections;
         let max = self.view.broker_configs().effective().max_connections;
-        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        // Of none, nobody could ever take that back: configs are altered through connections.
+        let max = usize::try_from(max).unwrap_or(usize::MAX).max(1);
         let open = OpenConnection::new(self);
         if connections.open.load(Ordering::Relaxed) > max {
             drop(io);

@@ -337,3 +337,22 @@ async fn regression_the_longest_names_are_answered() {
         assert_eq!(codes, [17, 42, 42], "v{version}");
     }
 }
+
+#[tokio::test]
+async fn regression_that_there_be_no_connections_can_be_taken_back() {
+    let (broker, _fake) = broker(settings()).await;
+    let mut client = Client::connect(&broker);
+    assert_eq!(
+        set(&mut client, BROKER, "", "max.connections", "0").await,
+        0
+    );
+    drop(client);
+    while broker.open_connections() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut client = Client::connect(&broker);
+    assert_eq!(
+        set(&mut client, BROKER, "", "max.connections", "9").await,
+        0
+    );
+}
