@@ -72,6 +72,8 @@ pub const DELETION_PROTECTION: &str = "aquifer.deletion.protection";
 const NO_FILES: Effect = Effect::None("there are no segment files");
 const NO_REPLICAS: Effect = Effect::None("the bucket is the replica");
 const NO_TIERS: Effect = Effect::None("everything is in the bucket already");
+/// Until there are compaction workers.
+const NO_COMPACTION: Effect = Effect::None("nothing is compacted yet");
 const NO_FSYNC: Effect = Effect::None("every acknowledged record is in the bucket");
 const NO_LEVELS: Effect =
     Effect::None("batches are compressed again at their codec's default level");
@@ -103,7 +105,7 @@ pub const TOPIC_CONFIGS: &[TopicConfigSpec] = &[
     spec(DELETION_PROTECTION, Boolean, "false", Any, &[],
         "whether DeleteTopics refuses to delete the topic; Aquifer's own", Effect::Own),
     spec("cleanup.policy", List, "delete", OneOf(&["compact", "delete"]), &[Synonym::of("log.cleanup.policy", 1)],
-        "what happens to old records: deleted by time and size, compacted to the newest per key, both, or (empty) neither", AsInKafka),
+        "what happens to old records: deleted by time and size, compacted to the newest per key (not yet: keys are asked for, nothing is compacted), both, or (empty) neither", AsInKafka),
     spec("compression.gzip.level", Int, "-1", BetweenOr(1, 9, -1), &[Synonym::of("compression.gzip.level", 1)],
         "level used where compression.type is gzip", NO_LEVELS),
     spec("compression.lz4.level", Int, "9", Between(1, 17), &[Synonym::of("compression.lz4.level", 1)],
@@ -113,7 +115,7 @@ pub const TOPIC_CONFIGS: &[TopicConfigSpec] = &[
     spec("compression.zstd.level", Int, "3", Between(-131_072, 22), &[Synonym::of("compression.zstd.level", 1)],
         "level used where compression.type is zstd", NO_LEVELS),
     spec("delete.retention.ms", Long, "86400000", AtLeast(0), &[Synonym::of("log.cleaner.delete.retention.ms", 1)],
-        "how long tombstones are kept in a compacted topic", AsInKafka),
+        "how long tombstones are kept in a compacted topic", NO_COMPACTION),
     spec("file.delete.delay.ms", Long, "60000", AtLeast(0), &[Synonym::of("log.segment.delete.delay.ms", 1)],
         "how long a deleted file stays on disk", NO_FILES),
     spec("flush.messages", Long, I64_MAX, AtLeast(1), &[Synonym::of("log.flush.interval.messages", 1)],
@@ -131,7 +133,7 @@ pub const TOPIC_CONFIGS: &[TopicConfigSpec] = &[
     spec("local.retention.ms", Long, "-2", AtLeast(-2), &[Synonym::of("log.local.retention.ms", 1)],
         "time for which records are kept on local disks in front of tiered storage", NO_TIERS),
     spec("max.compaction.lag.ms", Long, I64_MAX, AtLeast(1), &[Synonym::of("log.cleaner.max.compaction.lag.ms", 1)],
-        "longest time for which a record may stay uncompacted", AsInKafka),
+        "longest time for which a record may stay uncompacted", NO_COMPACTION),
     spec("max.message.bytes", Int, "1048588", AtLeast(0), &[Synonym::of("message.max.bytes", 1)],
         "largest record batch, as the producer compressed it", AsInKafka),
     spec("message.timestamp.after.max.ms", Long, "3600000", AtLeast(0), &[Synonym::of("log.message.timestamp.after.max.ms", 1)],
@@ -141,9 +143,9 @@ pub const TOPIC_CONFIGS: &[TopicConfigSpec] = &[
     spec("message.timestamp.type", Text, "CreateTime", OneOf(&["CreateTime", "LogAppendTime"]), &[Synonym::of("log.message.timestamp.type", 1)],
         "whether a record's timestamp is the producer's or the time at which it was appended", AsInKafka),
     spec("min.cleanable.dirty.ratio", Double, "0.5", Ratio(0.0, 1.0), &[Synonym::of("log.cleaner.min.cleanable.ratio", 1)],
-        "share of uncompacted bytes from which on a log is compacted", AsInKafka),
+        "share of uncompacted bytes from which on a log is compacted", NO_COMPACTION),
     spec("min.compaction.lag.ms", Long, "0", AtLeast(0), &[Synonym::of("log.cleaner.min.compaction.lag.ms", 1)],
-        "shortest time for which a record stays uncompacted", AsInKafka),
+        "shortest time for which a record stays uncompacted", NO_COMPACTION),
     spec("min.insync.replicas", Int, "1", AtLeast(1), &[Synonym::of("min.insync.replicas", 1)],
         "replicas that must have a record before acks=all is answered", NO_REPLICAS),
     spec("preallocate", Boolean, "false", Any, &[Synonym::of("log.preallocate", 1)],

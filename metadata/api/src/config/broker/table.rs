@@ -32,7 +32,7 @@ macro_rules! nothing {
 
 const NO_AUTHORIZER: About = nothing!("there is no authorizer");
 const NO_CLASSES: About = nothing!("no classes are loaded");
-const NO_CLEANER: About = nothing!("logs are compacted by workers beside the agents");
+const NO_CLEANER: About = nothing!("nothing is compacted yet");
 const NO_FILES: About = nothing!("records are in the bucket, not in log files");
 const NO_GROUPS: About = nothing!("group coordination has no settings");
 const NO_INTERNAL_TOPICS: About = nothing!("coordinators keep their state in the metadata service");
@@ -205,14 +205,14 @@ pub const BROKER_CONFIGS: &[BrokerConfigSpec] = &[
     each("listeners", List, "PLAINTEXT://:9092", Any, does("addresses on which this agent listens")),
     all("log.cleaner.backoff.ms", Long, "15000", AtLeast(0), NO_CLEANER),
     all("log.cleaner.dedupe.buffer.size", Long, "134217728", Any, NO_CLEANER),
-    all("log.cleaner.delete.retention.ms", Long, "86400000", AtLeast(0), does("default of the topic config delete.retention.ms")),
+    all("log.cleaner.delete.retention.ms", Long, "86400000", AtLeast(0), NO_CLEANER),
     fixed("log.cleaner.enable", Boolean, "true", Any, NO_CLEANER),
     all("log.cleaner.io.buffer.load.factor", Double, "0.9", Any, NO_CLEANER),
     all("log.cleaner.io.buffer.size", Int, "524288", AtLeast(0), NO_CLEANER),
     all("log.cleaner.io.max.bytes.per.second", Double, "1.7976931348623157E308", Any, NO_CLEANER),
-    all("log.cleaner.max.compaction.lag.ms", Long, I64_MAX, AtLeast(1), does("default of the topic config max.compaction.lag.ms")),
-    all("log.cleaner.min.cleanable.ratio", Double, "0.5", Ratio(0.0, 1.0), does("default of the topic config min.cleanable.dirty.ratio")),
-    all("log.cleaner.min.compaction.lag.ms", Long, "0", AtLeast(0), does("default of the topic config min.compaction.lag.ms")),
+    all("log.cleaner.max.compaction.lag.ms", Long, I64_MAX, AtLeast(1), NO_CLEANER),
+    all("log.cleaner.min.cleanable.ratio", Double, "0.5", Ratio(0.0, 1.0), NO_CLEANER),
+    all("log.cleaner.min.compaction.lag.ms", Long, "0", AtLeast(0), NO_CLEANER),
     all("log.cleaner.threads", Int, "1", AtLeast(0), NO_CLEANER),
     all("log.cleanup.policy", List, "delete", OneOf(&["compact", "delete"]), does("default of the topic config cleanup.policy")),
     fixed("log.dir", List, "/tmp/kafka-logs", Any, NO_FILES),
