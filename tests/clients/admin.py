@@ -9,7 +9,8 @@ from concurrent.futures import Future
 from confluent_kafka import ElectionType, IsolationLevel, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, AclPermissionType, AdminClient,
                                    AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic,
-                                   OffsetSpec, ResourcePatternType, ResourceType)
+                                   OffsetSpec, ResourcePatternType, ResourceType, ScramCredentialInfo,
+                                   ScramMechanism, UserScramCredentialDeletion, UserScramCredentialUpsertion)
 
 # elect_leaders takes no such argument, against what its documentation says.
 TIMEOUT = {"request_timeout": 10}
@@ -84,6 +85,9 @@ def cases(admin, bootstrap):
     def delete(partition, offset):
         return lambda: admin.delete_records([TopicPartition("made", partition, offset)], **TIMEOUT)
 
+    def scram(change):
+        return lambda: admin.alter_user_scram_credentials([change], **TIMEOUT)
+
     return [
         ("create-topics/one", create(topic("made", 3, config={"retention.ms": "-1"}))),
         ("create-topics/exists", create(topic("made"))),
@@ -141,9 +145,15 @@ def cases(admin, bootstrap):
         ("create-acls", lambda: admin.create_acls([acl], **TIMEOUT)),
         ("describe-acls", lambda: admin.describe_acls(acl_filter, **TIMEOUT)),
         ("delete-acls", lambda: admin.delete_acls([acl_filter], **TIMEOUT)),
+        ("cluster-id", lambda: {"cluster_id": admin.cluster_id(timeout=10)}),
+        ("list-groups", lambda: admin.list_groups(timeout=10)),
         ("list-consumer-groups", lambda: admin.list_consumer_groups(**TIMEOUT)),
         ("describe-consumer-groups", lambda: admin.describe_consumer_groups(["some"], **TIMEOUT)),
         ("describe-user-scram-credentials", lambda: admin.describe_user_scram_credentials(["some"], **TIMEOUT)),
+        ("alter-user-scram-credentials/set", scram(UserScramCredentialUpsertion(
+            "some", ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096), b"secret", b"salt"))),
+        ("alter-user-scram-credentials/delete",
+         scram(UserScramCredentialDeletion("some", ScramMechanism.SCRAM_SHA_256))),
         ("delete-topics/one", lambda: admin.delete_topics(["x"], operation_timeout=10, **TIMEOUT)),
         ("delete-topics/missing", lambda: admin.delete_topics(["missing", "a/b"], operation_timeout=10, **TIMEOUT)),
         ("list-topics/rest", lambda: dict.fromkeys(admin.list_topics(timeout=10).topics, True)),

@@ -79,6 +79,7 @@ async function administer (bootstrap) {
     operation: 3, permissionType: 3 }
   const filter = { resourceType: 1, resourceName: null, resourcePatternType: 1, principal: null, host: null,
     operation: 1, permissionType: 1 }
+  const anyUser = { entityType: 'user', matchType: 2 }
   const listed = async () => Object.fromEntries((await admin.listTopics()).map(name => [name, true]))
   await printCases([
     ['create-topics/one', create('made', { partitions: 3, configs: [{ name: 'retention.ms', value: '-1' }] })],
@@ -123,6 +124,9 @@ async function administer (bootstrap) {
     ['describe-acls', () => admin.describeAcls({ filter })],
     ['delete-acls', () => admin.deleteAcls({ filters: [filter] })],
     ['list-groups', () => admin.listGroups()],
+    ['describe-client-quotas', () => admin.describeClientQuotas({ components: [anyUser], strict: false })],
+    ['alter-client-quotas', () => admin.alterClientQuotas({ validateOnly: true, entries: [{
+      entities: [{ entityType: 'user', entityName: 'a' }], ops: [{ key: 'producer_byte_rate', value: 1000, remove: false }] }] })],
     ['delete-topics/one', () => admin.deleteTopics({ topics: ['assigned'] })],
     ['delete-topics/missing', () => admin.deleteTopics({ topics: ['missing'] })],
     ['list-topics/rest', listed]
