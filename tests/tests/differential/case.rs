@@ -106,6 +106,9 @@ pub(crate) struct Ask<'a> {
     suffix: String,
 }
 
+/// What cases with generated requests are called.
+pub(crate) const GENERATED: &str = "generated";
+
 /// Stands for the topic that is called like the case and kept from version to version.
 pub(crate) const OWN: &str = "own";
 
@@ -262,7 +265,12 @@ where
     }
 }
 
-/// Requests that are put together at random, differently in each round.
+/// How often each generated request is made for each time that the short form makes it: `AQUIFER_TEST_ROUNDS`.
+fn rounds_factor() -> u32 {
+    std::env::var("AQUIFER_TEST_ROUNDS").map_or(1, |text| text.parse().expect("a number"))
+}
+
+/// Requests that are put together at random, differently in each round. The seed follows from name, version and round.
 pub(crate) fn generated<R: Request>(
     rounds: u32,
     build: impl Fn(&mut Ask<'_>) -> R + 'static,
@@ -271,8 +279,8 @@ where
     R::Response: Debug + 'static,
 {
     Case {
-        rounds,
-        ..case("generated", build)
+        rounds: rounds * rounds_factor(),
+        ..case(GENERATED, build)
     }
 }
 

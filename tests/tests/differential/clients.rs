@@ -6,7 +6,7 @@ use kafka_protocol::messages::{
     describe_user_scram_credentials_request::UserName,
 };
 
-use crate::case::{Case, case, text};
+use crate::case::{Case, case, generated, text};
 
 /// ListGroups of a cluster without groups, by states and types.
 pub(crate) fn list_groups() -> Vec<Case> {
@@ -23,6 +23,19 @@ pub(crate) fn list_groups() -> Vec<Case> {
         case("types", move |_| of(&[], &["classic", "consumer"])),
         case("type-unknown", move |_| of(&[], &["crowd"])),
         case("states-and-types", move |_| of(&["stable"], &["Consumer"])),
+        generated(6, move |ask| {
+            let mut states = ask
+                .random
+                .among(&["Stable", "Empty", "dead", "Sleeping", ""]);
+            let mut types = ask.random.among(&["classic", "Consumer", "share"]);
+            if ask.version < 4 {
+                states.clear();
+            }
+            if ask.version < 5 {
+                types.clear();
+            }
+            of(&states, &types)
+        }),
     ]
 }
 
@@ -65,6 +78,15 @@ pub(crate) fn describe_client_quotas() -> Vec<Case> {
         case("default-with-a-name", move |_| {
             of(&[("user", 1, Some("a"))], false)
         }),
+        generated(12, move |ask| {
+            let mut components = Vec::new();
+            for kind in ask.random.among(&["user", "client-id", "ip"]) {
+                let matching = [(0, Some("127.0.0.1")), (1, None), (2, None)];
+                let (match_type, name) = ask.random.pick(&matching);
+                components.push((kind, match_type, name));
+            }
+            of(&components, ask.random.pick(&[true, false]))
+        }),
     ]
 }
 
@@ -84,5 +106,10 @@ pub(crate) fn describe_user_scram_credentials() -> Vec<Case> {
         case("one", move |_| of(&["a"])),
         case("twice", move |_| of(&["a", "a", "b"])),
         case("without-a-name", move |_| of(&[""])),
+        generated(6, move |ask| {
+            of(&ask
+                .random
+                .some(4, |random| random.pick(&["a", "b", "ü", "a b"])))
+        }),
     ]
 }

@@ -31,6 +31,12 @@ pub(crate) fn api_versions() -> Vec<Case> {
         case("bad-name", move |_| named("te sts", "1")),
         case("bad-version", move |_| named("tests", "1 0")),
         case("ends-with-a-dash", move |_| named("tests-", "1.")),
+        generated(6, move |ask| {
+            let software = ask
+                .random
+                .pick(&["tests", "a.b-c", "-a", "te sts", "ü", ""]);
+            named(software, ask.random.pick(&["1", "4.2.0", ".1", "1 0", ""]))
+        }),
     ]
 }
 
@@ -46,6 +52,15 @@ pub(crate) fn describe_cluster() -> Vec<Case> {
         case("endpoint-type-0", move |_| plain().with_endpoint_type(0)),
         case("endpoint-type-3", move |_| plain().with_endpoint_type(3)),
         case("fenced", move |_| plain().with_include_fenced_brokers(true)),
+        generated(4, move |ask| {
+            let operations = ask.random.pick(&[false, true]);
+            let kind = ask.random.pick(&[0, 1, 2, 3]);
+            let request = plain().with_include_cluster_authorized_operations(operations);
+            if ask.version < 1 {
+                return request;
+            }
+            request.with_endpoint_type(kind)
+        }),
     ]
 }
 
@@ -74,6 +89,13 @@ pub(crate) fn describe_quorum() -> Vec<Case> {
             of(&[("__cluster_metadata", &[0]), ("present", &[0])])
         }),
         case("no-partition", move |_| of(&[("__cluster_metadata", &[])])),
+        generated(6, move |ask| {
+            let topics = ask.random.some(2, |random| {
+                let topic = random.pick(&["__cluster_metadata", "present", "missing"]);
+                (topic, random.pick(&[&[0][..], &[0, 1], &[1], &[-1]]))
+            });
+            of(&topics)
+        }),
     ]
 }
 
@@ -127,6 +149,14 @@ pub(crate) fn update_features() -> Vec<Case> {
             ];
             of(ask, updates)
         }),
+        generated(4, move |ask| {
+            let mut updates = Vec::new();
+            for feature in ask.random.among(&["nothing.like.it", "", "ü"]) {
+                let level = ask.random.pick(&[1, 99]);
+                updates.push(update(ask, feature, level, 1));
+            }
+            of(ask, updates)
+        }),
     ]
 }
 
@@ -157,6 +187,15 @@ pub(crate) fn find_coordinator() -> Vec<Case> {
         case("type-below-0", move |ask| of(ask, &["some"], -1)),
         case("several", move |ask| of(ask, &["a", "b", "a", ""], 0)),
         case("nothing", move |ask| of(ask, &[], 0)),
+        generated(8, move |ask| {
+            let keys = ask.random.among(&["a", "b", "", "a b"]);
+            let kind = if ask.version < 1 {
+                0
+            } else {
+                ask.random.pick(&[0, 1])
+            };
+            of(ask, &keys, kind)
+        }),
     ]
 }
 

@@ -192,6 +192,22 @@ pub(crate) fn alter_configs() -> Vec<Case> {
             of(vec![replaced(0, "present", &[])])
         }),
         case("type-none", move |_| of(vec![replaced(77, "present", &[])])),
+        generated(6, move |ask| {
+            let names = ask.random.among(&[
+                "retention.ms",
+                "cleanup.policy",
+                "segment.bytes",
+                "flush.ms",
+                "nothing.like.it",
+            ]);
+            let values = ["1", "-1", "compact", "9999999999"];
+            let pairs: Vec<(&str, Option<&str>)> = names
+                .into_iter()
+                .map(|name| (name, Some(ask.random.pick(&values))))
+                .collect();
+            let validate = ask.random.pick(&[true, false]);
+            own(ask, &pairs).with_validate_only(validate)
+        }),
     ]
 }
 
@@ -422,7 +438,10 @@ pub(crate) fn list_config_resources() -> Vec<Case> {
         ("type-none", &[77]),
     ];
     let of = |types: &[i8]| ListConfigResourcesRequest::default().with_resource_types(types.into());
-    types
-        .map(|(name, types)| case(name, move |_| of(types)))
-        .into()
+    let mut cases = Vec::from(types.map(|(name, types)| case(name, move |_| of(types))));
+    cases.push(generated(8, move |ask| {
+        let all = [TOPIC, BROKER, LOGGER, CLIENT_METRICS, GROUP, 77];
+        of(&ask.random.among(&all))
+    }));
+    cases
 }

@@ -168,6 +168,14 @@ pub(crate) fn offset_for_leader_epoch() -> Vec<Case> {
         case("replica", move |_| {
             of("present", 0, -1, 0).with_replica_id(5.into())
         }),
+        generated(10, move |ask| {
+            let (now, to_come) = (ask.side.epoch, ask.side.epoch + 10);
+            let topic = ask.random.pick(&["present", "present", "missing"]);
+            let partition = ask.random.pick(&[0, 1, 2, 7]);
+            let current = ask.random.pick(&[-1, now, to_come]);
+            let wanted = ask.random.pick(&[-1, now, to_come]);
+            of(topic, partition, current, wanted)
+        }),
     ]
 }
 

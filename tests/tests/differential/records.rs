@@ -11,7 +11,7 @@ use kafka_protocol::messages::{
 };
 use uuid::Uuid;
 
-use crate::case::{Ask, Case, OWN, case, generated, name, quiet, text};
+use crate::case::{Ask, Case, OWN, Random, case, generated, name, quiet, text};
 
 /// Topics are named by ids since these versions.
 const PRODUCE_BY_ID: i16 = 13;
@@ -168,7 +168,43 @@ pub(crate) fn produce() -> Vec<Case> {
             written(ask, batch_at(Codec::None, producer, &[1_000]))
         }));
     }
+    cases.push(generated(12, |ask| {
+        ask.own_topic();
+        let mut parts = Vec::new();
+        for partition in ask.random.among(&[0, 9, -1]) {
+            parts.push((partition, Some(any_batch(&mut ask.random))));
+        }
+        let acks = ask.random.pick(&[-1, 1]);
+        to(ask, OWN, &parts).with_acks(acks)
+    }));
     cases
+}
+
+/// A good batch in any codec, or one that is not and whose header says so.
+fn any_batch(random: &mut Random) -> Bytes {
+    const UNCHANGED: Changes = &[];
+    let changes: [(Changes, bool); 7] = [
+        (UNCHANGED, true),
+        (UNCHANGED, true),
+        (&[(70, 0xff)], false),
+        (&[(at::MAGIC, 1)], true),
+        (&[(at::MAGIC, 3)], true),
+        (&[(at::ATTRIBUTES, 0x20)], true),
+        (&[(at::LAST_OFFSET_DELTA, 9)], true),
+    ];
+    let times: &[i64] = random.pick(&[&[1_000][..], &[1_000, 2_000], &[5_000, 4_000, 4_500]]);
+    let (change, seal) = random.pick(&changes);
+    if !change.is_empty() {
+        return falsified(&batch_at(Codec::None, PLAIN, times), change, seal);
+    }
+    let codecs = [
+        Codec::None,
+        Codec::Gzip,
+        Codec::Snappy,
+        Codec::Lz4,
+        Codec::Zstd,
+    ];
+    batch_at(random.pick(&codecs), PLAIN, times)
 }
 
 struct Wanted {
@@ -404,6 +440,16 @@ pub(crate) fn init_producer_id() -> Vec<Case> {
         case("prepared", move |_| {
             of(None, 60_000).with_keep_prepared_txn(true)
         }),
+        generated(6, move |ask| {
+            let request = of(None, ask.random.pick(&[-1, 0, 60_000]));
+            let (id, epoch) = (ask.random.pick(&[-1_i64, 7]), ask.random.pick(&[-1, 3]));
+            if ask.version < 3 {
+                return request;
+            }
+            request
+                .with_producer_id(id.into())
+                .with_producer_epoch(epoch)
+        }),
     ]
 }
 
@@ -429,5 +475,15 @@ pub(crate) fn describe_producers() -> Vec<Case> {
             of(&[("produced", &[0, 0]), ("produced", &[0])])
         }),
         case("nothing", move |_| of(&[])),
+        generated(8, move |ask| {
+            let mut topics = Vec::new();
+            for topic in ask
+                .random
+                .among(&["produced", "present", "missing", "empty"])
+            {
+                topics.push((topic, ask.random.pick(&[&[0][..], &[0, 9], &[9], &[-1, 0]])));
+            }
+            of(&topics)
+        }),
     ]
 }

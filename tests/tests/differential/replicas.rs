@@ -12,7 +12,7 @@ use kafka_protocol::messages::{
 };
 use uuid::Uuid;
 
-use crate::case::{Ask, Case, case, name, text};
+use crate::case::{Ask, Case, case, generated, name, text};
 
 /// ElectLeaders, preferred and unclean.
 pub(crate) fn elect_leaders() -> Vec<Case> {
@@ -46,6 +46,18 @@ pub(crate) fn elect_leaders() -> Vec<Case> {
         }),
         case("twice", move |ask| {
             of(ask, 0, Some(&[("present", &[0, 0])]))
+        }),
+        generated(6, move |ask| {
+            let kind = if ask.version < 1 {
+                0
+            } else {
+                ask.random.pick(&[0, 1])
+            };
+            let mut topics = Vec::new();
+            for topic in ask.random.among(&["present", "empty", "missing"]) {
+                topics.push((topic, ask.random.pick(&[&[0][..], &[0, 1], &[9], &[-1]])));
+            }
+            of(ask, kind, Some(topics.as_slice()))
         }),
     ]
 }
@@ -85,6 +97,18 @@ pub(crate) fn alter_partition_reassignments() -> Vec<Case> {
         case("factor-may-not-change", move |_| {
             of("present", &[(0, Some(&[0]))]).with_allow_replication_factor_change(false)
         }),
+        generated(8, move |ask| {
+            let topic = ask.random.pick(&["present", "present", "missing"]);
+            let chosen = ask
+                .random
+                .pick(&[&[0][..], &[1], &[9], &[0, 1], &[1, 9], &[-1]]);
+            let choices: [Option<&[i32]>; 4] = [Some(&[0]), None, Some(&[]), Some(&[99])];
+            let mut partitions = Vec::new();
+            for partition in chosen {
+                partitions.push((*partition, ask.random.pick(&choices)));
+            }
+            of(topic, &partitions)
+        }),
     ]
 }
 
@@ -107,6 +131,13 @@ pub(crate) fn list_partition_reassignments() -> Vec<Case> {
             of(Some(&[("missing", &[0]), ("present", &[9])]))
         }),
         case("nothing", move |_| of(Some(&[]))),
+        generated(6, move |ask| {
+            let mut topics = Vec::new();
+            for topic in ask.random.among(&["present", "empty", "missing"]) {
+                topics.push((topic, ask.random.pick(&[&[0][..], &[0, 1], &[9], &[-1]])));
+            }
+            of(Some(topics.as_slice()))
+        }),
     ]
 }
 
@@ -129,6 +160,11 @@ pub(crate) fn describe_acls() -> Vec<Case> {
         }),
         case("kinds-unknown", move |_| of(0, 0, 0, 0)),
         case("kinds-none", move |_| of(77, 77, 77, 77)),
+        generated(6, move |ask| {
+            let (kind, pattern) = (ask.random.pick(&[1, 2, 3, 4]), ask.random.pick(&[1, 3, 4]));
+            let operation = ask.random.pick(&[1, 3, 4]);
+            of(kind, pattern, operation, ask.random.pick(&[1, 2, 3]))
+        }),
     ]
 }
 
@@ -151,6 +187,10 @@ pub(crate) fn create_acls() -> Vec<Case> {
         case("kind-unknown", move |_| of(0, "User:a")),
         case("kind-any", move |_| of(1, "User:a")),
         case("nothing", |_| CreateAclsRequest::default()),
+        generated(4, move |ask| {
+            let kind = ask.random.pick(&[2, 3, 4]);
+            of(kind, ask.random.pick(&["User:a", "User:*", "Team:a"]))
+        }),
     ]
 }
 
@@ -171,6 +211,7 @@ pub(crate) fn delete_acls() -> Vec<Case> {
         case("any", move |_| of(1)),
         case("kind-unknown", move |_| of(0)),
         case("nothing", |_| DeleteAclsRequest::default()),
+        generated(4, move |ask| of(ask.random.pick(&[1, 2, 3, 4]))),
     ]
 }
 

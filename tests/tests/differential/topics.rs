@@ -433,5 +433,13 @@ pub(crate) fn delete_topics() -> Vec<Case> {
             by(ask.id("present"), Some("present"))
         }),
         case("by-neither", move |ask| by(ask.id("nil"), None)),
+        generated(3, move |ask| {
+            let doomed = ask.topic("doomed", 1, &[]);
+            let chosen = ask
+                .random
+                .among(&["present-not", "a/b", "", "..", "missing", "ü"]);
+            let names: Vec<&str> = chosen.into_iter().chain([doomed.as_str()]).collect();
+            named(ask, &names)
+        }),
     ]
 }
