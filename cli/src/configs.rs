@@ -3,6 +3,7 @@
 use anyhow::{Result, anyhow, bail};
 use aquifer_metadata_api::config::{self, Effect};
 use kafka_protocol::{
+    ResponseError,
     messages::{
         DescribeClusterRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest,
         describe_cluster_response::DescribeClusterBroker,
@@ -23,6 +24,7 @@ use crate::{
     key_value::KeyValue,
     output::{Column, Printer, Record, text},
     protocol::{Connection, refusal, string},
+    topic::no_topic,
 };
 
 /// Runs the command.
@@ -154,10 +156,59 @@ pub(crate) fn alter(
     let result = result.ok_or_else(|| {
         anyhow!("whether the configs of {of} were altered is not known: the cluster did not say")
     })?;
-    match refusal(result.error_code, result.error_message.as_ref()) {
-        Some(refused) => bail!("cannot alter the configs of {of}: {refused}"),
+    done(
+        "alter",
+        *resource,
+        result.error_code,
+        result.error_message.as_ref(),
+    )
+}
+
+/// What a broker's answer means for whoever asked.
+fn done(what: &str, resource: Resource<'_>, code: i16, message: Option<&StrBytes>) -> Result<()> {
+    let missing = ResponseError::UnknownTopicOrPartition.code();
+    match (resource, refusal(code, message)) {
+        (_, None) => Ok(()),
+        (Resource::Topic(name), Some(_)) if code == missing => Err(no_topic(name)),
+        (_, Some(refused)) => bail!(
+            "cannot {what} the configs of {}: {refused}",
+            resource.describe()
+        ),
+    }
+}
+
+/// Refuses names of configs that there are none of: brokers say nothing when they are set back.
+pub(crate) fn check_names(
+    connection: &mut Connection,
+    bootstrap: &Bootstrap,
+    resource: Resource<'_>,
+    names: &[String],
+) -> Result<()> {
+    let mut there = ask(connection, resource, names)?;
+    if resource == Resource::Brokers {
+        // What is set for all is listed so; what can be set, each broker lists.
+        let (id, mut node) = node(connection, bootstrap, None)?;
+        there.extend(ask(&mut node, Resource::Broker(id), names)?);
+    }
+    match missing(&there, names) {
+        Some(name) => bail!(
+            "{} have no config {name}; `aquifer config describe --all` shows those that there are",
+            match resource {
+                Resource::Topic(_) => "topics",
+                Resource::Brokers | Resource::Broker(_) => "brokers",
+            }
+        ),
         None => Ok(()),
     }
+}
+
+/// The first of these names that no config has.
+fn missing<'a>(
+    configs: &[DescribeConfigsResourceResult],
+    names: &'a [String],
+) -> Option<&'a String> {
+    let there = |name: &String| configs.iter().any(|config| config.name.as_str() == *name);
+    names.iter().find(|name| !there(name))
 }
 
 fn run_set(set: &ConfigSet) -> Result<()> {
@@ -181,6 +232,12 @@ fn run_delete(delete: &ConfigDelete) -> Result<()> {
         .collect();
     let resource = Resource::of(delete.topic.as_ref());
     let mut connection = Connection::open(&delete.bootstrap)?;
+    check_names(
+        &mut connection,
+        &delete.bootstrap,
+        resource,
+        &delete.configs,
+    )?;
     alter(&mut connection, &resource, &changes, delete.dry_run)?;
     tell(
         &mut Printer::stdout(delete.output),
@@ -239,10 +296,7 @@ fn run_describe(describe: &ConfigDescribe) -> Result<()> {
     };
     let mut configs = ask(&mut connection, resource, &describe.names)?;
     configs.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
-    let missing = describe
-        .names
-        .iter()
-        .find(|name| configs.iter().all(|config| config.name.as_str() != **name));
+    let missing = missing(&configs, &describe.names);
     let everything = describe.all || !describe.names.is_empty();
     let records: Vec<Record> = configs
         .iter()
@@ -297,10 +351,13 @@ fn ask(
     let answer = connection.call(&request, 3..=4)?;
     let result = answer.results.into_iter().next();
     let result = result.ok_or_else(|| anyhow!("the cluster says nothing of {of}"))?;
-    match refusal(result.error_code, result.error_message.as_ref()) {
-        Some(refused) => bail!("cannot describe the configs of {of}: {refused}"),
-        None => Ok(result.configs),
-    }
+    done(
+        "describe",
+        resource,
+        result.error_code,
+        result.error_message.as_ref(),
+    )?;
+    Ok(result.configs)
 }
 
 /// What a value's number of origin means.
@@ -417,6 +474,31 @@ mod tests {
         assert_eq!(
             shown(Resource::Broker(1), newer),
             ["of.a.newer.release", "8", "all brokers", "7", "not known"]
+        );
+    }
+
+    #[test]
+    fn names_that_no_config_has_are_found() {
+        let there = [config("a", "1", 1), config("b", "1", 5)];
+        let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        assert_eq!(missing(&there, &names(&["b", "a"])), None);
+        let wrong = names(&["a", "c", "d"]);
+        assert_eq!(missing(&there, &wrong), Some(&wrong[1]));
+        assert_eq!(missing(&there, &[]), None);
+    }
+
+    #[test]
+    fn a_missing_topic_is_told_as_such() {
+        let missing = ResponseError::UnknownTopicOrPartition.code();
+        let told = |resource| {
+            done("alter", resource, missing, None)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(told(Resource::Topic("t")).contains("`aquifer topic list`"));
+        assert_eq!(
+            told(Resource::Brokers),
+            "cannot alter the configs of all brokers: UNKNOWN_TOPIC_OR_PARTITION"
         );
     }
 

@@ -70,7 +70,8 @@ fn run_create(create: &TopicCreate) -> Result<()> {
         .with_configs(configs.collect());
     let request = CreateTopicsRequest::default()
         .with_topics(vec![topic])
-        .with_timeout_ms(timeout_ms(&create.bootstrap));
+        .with_timeout_ms(timeout_ms(&create.bootstrap))
+        .with_validate_only(create.dry_run);
     let answer = Connection::open(&create.bootstrap)?.call(&request, 4..=7)?;
     let result = answer
         .topics
@@ -89,11 +90,17 @@ fn run_create(create: &TopicCreate) -> Result<()> {
         result.error_message.as_ref(),
     )?;
     let text = format!(
-        "created topic {name} with {} partition{}",
+        "{} topic {name} with {} partition{}",
+        if create.dry_run {
+            "could create"
+        } else {
+            "created"
+        },
         create.partitions,
         if create.partitions == 1 { "" } else { "s" }
     );
-    let json = json!({ "topic": name, "partitions": create.partitions, "created": true });
+    let json =
+        json!({ "topic": name, "partitions": create.partitions, "created": !create.dry_run });
     printer.say(&text, &json)
 }
 
@@ -188,7 +195,8 @@ pub(crate) fn found<'a>(metadata: &'a Metadata, name: &str) -> Result<&'a Metada
     }
 }
 
-fn no_topic(name: &str) -> anyhow::Error {
+/// The error that says that a topic is not there.
+pub(crate) fn no_topic(name: &str) -> anyhow::Error {
     anyhow!("there is no topic {name}; `aquifer topic list` shows those that there are")
 }
 
@@ -210,8 +218,8 @@ fn run_describe(describe: &TopicDescribe) -> Result<()> {
     const COLUMNS: [Column; 5] = [
         number("partition"),
         number("leader"),
-        number("first offset"),
-        number("next offset"),
+        number("log start offset"),
+        number("high watermark"),
         number("records"),
     ];
     let name = &describe.topic;
@@ -239,7 +247,7 @@ fn run_describe(describe: &TopicDescribe) -> Result<()> {
             cells: cells.iter().map(ToString::to_string).collect(),
             json: json!({
                 "topic": name, "partition": id, "leader": leader,
-                "first_offset": first, "next_offset": next,
+                "log_start_offset": first, "high_watermark": next,
             }),
         });
     }

@@ -62,7 +62,10 @@ fn topics_get_more_partitions_and_other_configs() {
         "json",
     ]);
     assert_eq!(altered.len(), 2, "{altered:?}");
-    assert_eq!(altered[1], json!({ "topic": "t", "partitions": 3 }));
+    assert_eq!(
+        altered[1],
+        json!({ "topic": "t", "partitions": 3, "altered": true })
+    );
     let topics = dev.json(&["topic", "list", "-o", "json"]);
     assert_eq!(topics, [json!({ "topic": "t", "partitions": 3 })]);
     let of = ["--topic", "t"];
@@ -95,9 +98,49 @@ fn topics_get_more_partitions_and_other_configs() {
     ] {
         dev.fails(&["topic", "alter", "t", "-c", wrong], b"", says);
     }
+    for command in [
+        &["topic", "alter", "t", "--delete-config=no.such"][..],
+        &["config", "delete", "-t", "t", "no.such"],
+    ] {
+        dev.fails(command, b"", "have no config no.such");
+    }
+    for command in [
+        &["topic", "alter", "u", "-c", "retention.ms=1"][..],
+        &["config", "delete", "-t", "u", "retention.ms"],
+    ] {
+        dev.fails(command, b"", "there is no topic u; `aquifer topic list`");
+    }
     let (code, said) = code(&dev.run(&["topic", "alter", "t"], b""));
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("--new-partitions"), "{said}");
+}
+
+#[test]
+fn trials_change_nothing() {
+    let folder = TempDir::new().unwrap();
+    let dev = Dev::start(folder.path());
+    let try_out = ["--dry-run", "-o", "json"];
+    let tried = dev.json(&[&["topic", "create", "t", "-p", "2"][..], &try_out].concat());
+    assert_eq!(tried[0]["created"], false, "{tried:?}");
+    assert!(dev.json(&["topic", "list", "-o", "json"]).is_empty());
+    dev.ok(&["topic", "create", "t"], b"");
+    let alter = ["topic", "alter", "t", "-p", "4", "-c", "retention.ms=1000"];
+    let tried = dev.json(&[&alter[..], &try_out].concat());
+    let altered: Vec<&Value> = tried.iter().map(|line| &line["altered"]).collect();
+    assert_eq!(altered, [false, false]);
+    let topics = dev.json(&["topic", "list", "-o", "json"]);
+    assert_eq!(topics, [json!({ "topic": "t", "partitions": 1 })]);
+    assert_eq!(
+        config(&dev, &["--topic", "t"], "retention.ms")["source"],
+        "default"
+    );
+    for wrong in [
+        &["topic", "create", "t", "--dry-run"][..],
+        &["topic", "alter", "t", "-p", "1", "--dry-run"],
+        &["topic", "alter", "t", "-c", "no.such=1", "--dry-run"],
+    ] {
+        dev.fails(wrong, b"", "cannot ");
+    }
 }
 
 #[test]
@@ -135,6 +178,11 @@ fn the_configs_of_all_brokers_are_the_topics_defaults() {
     dev.ok(&["config", "delete", "log.retention.ms"], b"");
     assert_eq!(config(&dev, &of, "retention.ms")["value"], "172800000");
 
+    dev.fails(
+        &["config", "delete", "log.retention.hour"],
+        b"",
+        "brokers have no config log.retention.hour;",
+    );
     dev.fails(
         &["config", "set", "node.id=7"],
         b"",
@@ -254,7 +302,7 @@ fn extents_lead_to_objects_whose_damage_is_found() {
     let shown = lines(&shown);
     let records: i64 = shown
         .iter()
-        .map(|e| e["next_offset"].as_i64().unwrap() - e["first_offset"].as_i64().unwrap())
+        .map(|e| e["end_offset"].as_i64().unwrap() - e["base_offset"].as_i64().unwrap())
         .sum();
     assert_eq!(records, 4, "{shown:?}");
     let only = alone(&[&of_data[..], &["-p", "1"]].concat());

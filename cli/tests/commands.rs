@@ -131,7 +131,7 @@ fn topics_are_created_listed_described_and_deleted() {
     );
     dev.ok(&["produce", "b", "-q", "-p", "1"], b"one\ntwo\n");
     let partitions = dev.json(&["topic", "describe", "b", "-o", "json"]);
-    let next: Vec<&Value> = partitions.iter().map(|p| &p["next_offset"]).collect();
+    let next: Vec<&Value> = partitions.iter().map(|p| &p["high_watermark"]).collect();
     assert_eq!(next, [0, 2, 0]);
     assert_eq!(
         dev.ok(&["consume", "b", "-e", "-p", "1"], b""),

@@ -86,7 +86,7 @@ fn operators_see_what_runs_and_where_records_are() {
     assert_eq!(of_service, of_journal);
     let count = |extent: &Value| {
         let offset = |name: &str| extent[name].as_u64().expect("an offset");
-        offset("next_offset") - offset("first_offset")
+        offset("end_offset") - offset("base_offset")
     };
     assert_eq!(of_service.iter().map(count).sum::<u64>(), RECORDS);
     for extent in &of_service {

@@ -58,7 +58,7 @@ pub(crate) struct ConfigDescribe {
 #[command(after_help = "\
 Examples:
   aquifer config set --topic logs retention.ms=86400000 cleanup.policy=compact,delete
-  aquifer config set log.retention.hours=24        what topics have that set no retention.ms")]
+  aquifer config set log.retention.ms=86400000     what topics have that set no retention.ms")]
 pub(crate) struct ConfigSet {
     /// Configs
     #[arg(required = true, value_name = "KEY=VALUE")]

@@ -23,7 +23,7 @@ pub(crate) enum TopicAction {
     Create(TopicCreate),
     /// Lists the topics
     List(TopicList),
-    /// Shows a topic's partitions: leader, first and next offset, number of records; or its extents
+    /// Shows a topic's partitions: leader, log start offset, high watermark, number of records; or its extents
     ///
     /// An extent is a range of offsets and where its bytes are: object, position, length. With --extents one
     /// of --metadata, --postgres and --data says where to look them up; of several that are set the first of
@@ -61,6 +61,10 @@ pub(crate) struct TopicCreate {
     /// No error where it exists already
     #[arg(long, env = "AQUIFER_IF_NOT_EXISTS", value_parser = BoolishValueParser::new())]
     pub(crate) if_not_exists: bool,
+
+    /// Only says whether it could be done
+    #[arg(long, env = "AQUIFER_DRY_RUN", value_parser = BoolishValueParser::new())]
+    pub(crate) dry_run: bool,
 
     #[command(flatten)]
     pub(crate) output: Output,
@@ -162,6 +166,10 @@ pub(crate) struct TopicAlter {
         value_delimiter = ','
     )]
     pub(crate) delete_config: Vec<String>,
+
+    /// Only says whether it could be done
+    #[arg(long, env = "AQUIFER_DRY_RUN", value_parser = BoolishValueParser::new())]
+    pub(crate) dry_run: bool,
 
     #[command(flatten)]
     pub(crate) output: Output,

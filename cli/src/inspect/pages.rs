@@ -225,8 +225,8 @@ fn producer(producer: &ProducerView) -> Value {
 
 fn extent(extent: &Extent) -> Value {
     json!({
-        "first_offset": extent.base_offset.0,
-        "next_offset": extent.end_offset.0,
+        "base_offset": extent.base_offset.0,
+        "end_offset": extent.end_offset.0,
         "max_timestamp": extent.max_timestamp,
         "log_append_time": extent.log_append_time,
         "object": object_name(&extent.object),

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{done, silence, timeout_ms};
 use crate::{
     arguments::topic::TopicAlter,
-    configs::{Change, Resource, alter},
+    configs::{Change, Resource, alter, check_names},
     output::Printer,
     protocol::{Connection, string},
     usage::usage,
@@ -17,7 +17,7 @@ use crate::{
 
 /// Runs the command. Configs come first: unlike more partitions they can be set back if what follows fails.
 pub(super) fn run(arguments: &TopicAlter) -> Result<()> {
-    let name = &arguments.topic;
+    let (name, dry_run) = (&arguments.topic, arguments.dry_run);
     let set = arguments.set_config.iter().map(Change::set);
     let delete = arguments
         .delete_config
@@ -32,20 +32,36 @@ pub(super) fn run(arguments: &TopicAlter) -> Result<()> {
     let mut connection = Connection::open(&arguments.bootstrap)?;
     let mut printer = Printer::stdout(arguments.output);
     if !changes.is_empty() {
-        alter(&mut connection, &Resource::Topic(name), &changes, false)?;
+        let resource = Resource::Topic(name);
+        if !arguments.delete_config.is_empty() {
+            check_names(
+                &mut connection,
+                &arguments.bootstrap,
+                resource,
+                &arguments.delete_config,
+            )?;
+        }
+        alter(&mut connection, &resource, &changes, dry_run)?;
         let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
-        let text = format!("altered {} of topic {name}", keys.join(", "));
-        printer.say(&text, &json!({ "topic": name, "altered": keys }))?;
+        let did = if dry_run { "could alter" } else { "altered" };
+        let text = format!("{did} {} of topic {name}", keys.join(", "));
+        let json = json!({ "topic": name, "configs": keys, "altered": !dry_run });
+        printer.say(&text, &json)?;
     }
     if let Some(partitions) = arguments.new_partitions {
         let altered = add_partitions(arguments, &mut connection, partitions);
-        if !changes.is_empty() {
+        if !changes.is_empty() && !dry_run {
             altered.context("the configs were altered, the partitions were not")?;
         } else {
             altered?;
         }
-        let text = format!("topic {name} has {partitions} partitions now");
-        printer.say(&text, &json!({ "topic": name, "partitions": partitions }))?;
+        let text = if dry_run {
+            format!("topic {name} could have {partitions} partitions")
+        } else {
+            format!("topic {name} has {partitions} partitions now")
+        };
+        let json = json!({ "topic": name, "partitions": partitions, "altered": !dry_run });
+        printer.say(&text, &json)?;
     }
     Ok(())
 }
@@ -62,7 +78,8 @@ fn add_partitions(
         .with_assignments(None);
     let request = CreatePartitionsRequest::default()
         .with_topics(vec![topic])
-        .with_timeout_ms(timeout_ms(&arguments.bootstrap));
+        .with_timeout_ms(timeout_ms(&arguments.bootstrap))
+        .with_validate_only(arguments.dry_run);
     let answer = connection.call(&request, 0..=3)?;
     let result = answer.results.first();
     let result = result.ok_or_else(|| silence("altered", name))?;

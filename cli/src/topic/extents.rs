@@ -34,8 +34,8 @@ use crate::{
 pub(super) fn run(describe: &TopicDescribe) -> Result<()> {
     const COLUMNS: [Column; 9] = [
         number("partition"),
-        number("first offset"),
-        number("next offset"),
+        number("base offset"),
+        number("end offset"),
         number("records"),
         text("newest timestamp"),
         number("position"),
@@ -210,8 +210,8 @@ fn record(topic: &str, partition: i32, cluster: ClusterId, extent: &Extent) -> R
         json: json!({
             "topic": topic,
             "partition": partition,
-            "first_offset": first,
-            "next_offset": next,
+            "base_offset": first,
+            "end_offset": next,
             "max_timestamp": extent.max_timestamp,
             "log_append_time": extent.log_append_time,
             "object": key,
