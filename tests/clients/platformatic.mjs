@@ -8,7 +8,7 @@ const { Admin, Consumer, Producer } = await import(packages.resolve('@platformat
 const connection = bootstrap => ({ clientId: 'aquifer-tests', bootstrapBrokers: [bootstrap], retries: 2, retryDelay: 100 })
 
 async function produce (bootstrap, topic, path, options) {
-  const producer = new Producer(connection(bootstrap))
+  const producer = new Producer({ ...connection(bootstrap), idempotent: options.idempotent === 'true' })
   const metadata = await producer.metadata({ topics: [topic] })
   const partitions = metadata.topics.get(topic).partitions.length
   const records = readRecords(path)

@@ -192,7 +192,10 @@ fn round_trip(broker: &DevBroker, folder: &Path, writer: Client, codec: &str) {
     write_records(&input, &records);
     Connection::open(broker.address()).create_topic(&name, 3, &[]);
     let acks = folder.join(format!("{name}.acks"));
-    let settings = [("compression.type", codec)];
+    let mut settings = vec![("compression.type", codec)];
+    if writer != Client::Python && codec != "none" {
+        settings.push(("idempotent", "true"));
+    }
     let mut child = writer.produce(&broker.bootstrap(), &name, &input, &settings, &acks);
     finish(child.wait(), &name, &acks);
     let acks = read_acks(&acks);
