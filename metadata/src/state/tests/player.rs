@@ -259,7 +259,8 @@ impl Player {
             } => self.burst(*topic, *partition, *commits),
             Op::EndRow => self.world.end_row(),
             Op::TakeDirty => {
-                if self.writer.round.is_none() {
+                // as the pager does
+                if self.writer.round.is_none() && self.world.is_between_rows() {
                     self.begin_round();
                 }
             }
@@ -318,12 +319,7 @@ impl Player {
         let dirty = state.take_dirty().into_iter();
         let (emptied, keys): (Vec<_>, Vec<_>) = dirty.partition(|key| state.is_emptied_chunk(key));
         self.writer.to_encode = keys;
-        if self.world.is_between_rows() {
-            self.writer.emptied = emptied;
-        } else {
-            // perhaps by the row that is open, which this round does not cover
-            self.world.state.mark_dirty(&emptied);
-        }
+        self.writer.emptied = emptied;
     }
 
     fn commit(&mut self, id: SessionId, slot: WriterSlot, batches: &[Send], acknowledge: bool) {
