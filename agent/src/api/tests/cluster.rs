@@ -264,7 +264,8 @@ async fn regression_the_longest_types_of_quotas_are_answered() {
     let mut client = Client::connect(&broker);
     let component = ComponentData::default()
         .with_entity_type(text(&"x".repeat(32_767)))
-        .with_match_type(2);
+        .with_match_type(2)
+        .with_match(None);
     for version in versions_of(ApiKey::DescribeClientQuotas) {
         let request =
             DescribeClientQuotasRequest::default().with_components(vec![component.clone()]);
