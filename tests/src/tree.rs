@@ -29,6 +29,7 @@ const KEYS: &[&str] = &[
     "log_dir",
     "producer_id",
     "topic_id",
+    "user",
 ];
 
 /// Characters of an element that are shown where the other side has none.

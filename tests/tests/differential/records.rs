@@ -89,6 +89,11 @@ pub(crate) fn produce() -> Vec<Case> {
                 &[(0, Some(good())), (9, Some(good())), (-1, Some(good()))],
             )
         }),
+        case("magic-3-beside-another", |ask| {
+            ask.own_topic();
+            let unknown = falsified(&good(), &[(at::MAGIC, 3)], true);
+            to(ask, OWN, &[(0, Some(unknown)), (9, Some(good()))])
+        }),
         case("append-time", |ask| {
             to(ask, "appended", &[(0, Some(good()))])
         }),
@@ -183,12 +188,11 @@ pub(crate) fn produce() -> Vec<Case> {
 /// A good batch in any codec, or one that is not and whose header says so.
 fn any_batch(random: &mut Random) -> Bytes {
     const UNCHANGED: Changes = &[];
-    let changes: [(Changes, bool); 7] = [
+    let changes: [(Changes, bool); 6] = [
         (UNCHANGED, true),
         (UNCHANGED, true),
         (&[(70, 0xff)], false),
         (&[(at::MAGIC, 1)], true),
-        (&[(at::MAGIC, 3)], true),
         (&[(at::ATTRIBUTES, 0x20)], true),
         (&[(at::LAST_OFFSET_DELTA, 9)], true),
     ];
