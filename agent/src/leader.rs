@@ -82,6 +82,7 @@ fn envelope(broker: &Broker, context: &RequestContext, wait_max: Duration) -> En
         zone: context.zone.name.clone(),
         listener: broker.settings.listener_name.clone(),
         deadline_ms: u32::try_from(wait_max.as_millis()).unwrap_or(u32::MAX),
+        call_id: 0,
     }
 }
 

@@ -17,10 +17,14 @@ use aquifer_metadata_api::{
     register::AgentAddress,
 };
 
+use self::group::{GroupChange, GroupNumber, OffsetsCommitted};
+
 mod committed;
 mod convert;
 #[cfg(test)]
 pub(crate) mod golden;
+pub mod group;
+mod group_row;
 mod partitions;
 pub(crate) mod proto;
 mod row;
@@ -138,6 +142,41 @@ pub enum Event {
     /// The cluster-wide dynamic broker configs changed.
     BrokerConfigsSet {
         /// All that are set from now on.
+        configs: BTreeMap<String, String>,
+    },
+    /// A group begins, classic and empty, perhaps to have offsets only.
+    GroupCreated {
+        /// Its number.
+        group: GroupNumber,
+        /// Its name, which no other group has.
+        name: String,
+    },
+    /// Something changed in a group.
+    GroupChanged {
+        /// The group.
+        group: GroupNumber,
+        /// What, in this order.
+        changes: Vec<GroupChange>,
+    },
+    /// A group is gone, with its offsets.
+    GroupDeleted {
+        /// The group.
+        group: GroupNumber,
+    },
+    /// Offsets were committed.
+    OffsetsCommitted(Box<OffsetsCommitted>),
+    /// Committed offsets expired or were deleted.
+    OffsetsRemoved {
+        /// The group.
+        group: GroupNumber,
+        /// Of these partitions, sorted.
+        partitions: Vec<PartitionId>,
+    },
+    /// The configs of a group changed, whether or not it exists.
+    GroupConfigsSet {
+        /// The group's name.
+        group: String,
+        /// All that are set on it from now on.
         configs: BTreeMap<String, String>,
     },
     /// An operator accepted that the journal lost rows. The sessions ended before, in the same row.

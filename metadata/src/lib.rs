@@ -6,6 +6,7 @@
 
 pub mod accept_loss;
 pub mod bucket;
+mod coordinator;
 pub mod event;
 mod follower;
 pub mod grpc;

@@ -118,7 +118,15 @@ impl LocalMetadata {
     }
 
     async fn call<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, MetadataError> {
-        let until = self.ports.clock.now().plus(self.call_timeout);
+        self.call_within(self.call_timeout, request).await
+    }
+
+    async fn call_within<T>(
+        &self,
+        timeout: Duration,
+        request: impl FnOnce(Reply<T>) -> Request,
+    ) -> Result<T, MetadataError> {
+        let until = self.ports.clock.now().plus(timeout);
         let (reply, answer) = oneshot::channel();
         let sent = tokio::select! {
             biased;
@@ -207,8 +215,14 @@ impl Metadata for LocalMetadata {
     }
 
     async fn kafka(&self, call: KafkaCall) -> Result<Bytes, MetadataError> {
+        let timeout = if call.api.waits() {
+            Duration::from_millis(u64::from(call.envelope.deadline_ms))
+        } else {
+            self.call_timeout
+        };
         let call = Box::new(call);
-        self.call(|reply| Request::Kafka(call, reply)).await
+        self.call_within(timeout, |reply| Request::Kafka(call, reply))
+            .await
     }
 }
 

@@ -22,10 +22,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::{
     group::{Group, Surface},
+    groups::Waiting,
     request::{Answers, Departure, Request, StreamId},
     timers::Timers,
 };
 use crate::{
+    coordinator::{At, Coordinator},
     event::Event,
     follower,
     hashes::Hashes,
@@ -43,6 +45,7 @@ use crate::{
 
 mod gauges;
 mod group;
+mod groups;
 mod handle;
 mod kafka;
 mod memory;
@@ -112,6 +115,7 @@ pub(crate) struct Sequencer {
     /// Upload epoch in which each session was last heard of.
     heard: BTreeMap<SessionId, UploadEpoch>,
     timers: Timers,
+    coordinator: Coordinator<Waiting>,
     pager: Pager,
     writer: JournalWriter,
     lease: LeaseView,
@@ -149,6 +153,11 @@ impl Sequencer {
         let held: Vec<_> = parts.state.held().map(|h| (h.session, h.batch)).collect();
         timers.hold(now, held);
         parts.facts.note_durable(parts.hashes.tail());
+        let at = At {
+            now,
+            unix_millis: parts.ports.clock.unix_millis(),
+        };
+        let coordinator = Coordinator::recovered(&parts.state, at);
         Self {
             ports: parts.ports,
             state: parts.state,
@@ -162,6 +171,7 @@ impl Sequencer {
             next_stream: 0,
             heard,
             timers,
+            coordinator,
             pager: parts.pager,
             writer: parts.writer,
             lease: parts.lease,
@@ -209,6 +219,8 @@ impl Sequencer {
             let silence = self.hub.registry.next_check();
             let due = self.pager.next_at(self.group.events.is_empty());
             let due = silence.map_or(due, |at| at.min(due));
+            let groups = self.coordinator.next_due().filter(|_| takes);
+            let due = groups.map_or(due, |at| at.min(due));
             let deadline = self.timers.next(due, takes);
             let woken = tokio::select! {
                 biased;

@@ -8,7 +8,7 @@
 //! # Pages
 //!
 //! The state is made of *entities*: counters, registrations, sessions, topics, partition heads, extent
-//! pages, released objects, broker configs. Each remembers the [`Position`] (row and event within it) of the last event
+//! pages, released objects, broker configs, groups, chunks of committed offsets. Each remembers the [`Position`] (row and event within it) of the last event
 //! that touched it and skips events up to there. So a recovered state may start from pages of
 //! different ages, as long as the replay begins before the oldest change that no page has.
 
@@ -18,6 +18,7 @@ pub mod budget;
 pub mod decide;
 mod entity;
 mod extents;
+pub(crate) mod group;
 mod held;
 mod object;
 pub mod page;

@@ -152,6 +152,7 @@ async fn create_topic(metadata: &LocalMetadata) -> PartitionId {
         zone: String::new(),
         listener: String::new(),
         deadline_ms: 1_000,
+        call_id: 0,
     };
     let call = KafkaCall {
         api,

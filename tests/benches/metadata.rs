@@ -102,6 +102,7 @@ async fn create_topic(metadata: &GrpcMetadata, name: &str) -> TopicId {
             zone: String::new(),
             listener: String::new(),
             deadline_ms: 10_000,
+            call_id: 0,
         },
         body: body.freeze(),
     };

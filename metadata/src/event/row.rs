@@ -17,6 +17,8 @@ use super::{
         decision_code, decision_to, moment_from, moment_to, object_from, object_id_from,
         object_id_to, object_to, ref_from, ref_to, rejection_of, topic_from,
     },
+    group::GroupNumber,
+    group_row::{change_from, change_to, offsets_from, offsets_to, removed_from, removed_to},
     partitions::{PartitionColumns, partitions_from},
     proto,
 };
@@ -158,6 +160,25 @@ fn event_to(event: &Event) -> proto::Event {
         Event::BrokerConfigsSet { configs } => Kind::BrokerConfigsSet(proto::BrokerConfigsSet {
             configs: configs_to(configs),
         }),
+        Event::GroupCreated { group, name } => Kind::GroupCreated(proto::GroupCreated {
+            group: group.0,
+            name: name.clone(),
+        }),
+        Event::GroupChanged { group, changes } => Kind::GroupChanged(proto::GroupChanged {
+            group: group.0,
+            changes: changes.iter().map(change_to).collect(),
+        }),
+        Event::GroupDeleted { group } => Kind::GroupDeleted(proto::GroupDeleted { group: group.0 }),
+        Event::OffsetsCommitted(committed) => Kind::OffsetsCommitted(offsets_to(committed)),
+        Event::OffsetsRemoved { group, partitions } => {
+            Kind::OffsetsRemoved(removed_to(*group, partitions))
+        }
+        Event::GroupConfigsSet { group, configs } => {
+            Kind::GroupConfigsSet(proto::GroupConfigsSet {
+                group: group.clone(),
+                configs: configs_to(configs),
+            })
+        }
     };
     proto::Event { kind: Some(kind) }
 }
@@ -220,6 +241,27 @@ fn event_from(event: proto::Event) -> Result<Event, RowError> {
         },
         Kind::LogStartMoved(from) => log_start_from(&from)?,
         Kind::BrokerConfigsSet(from) => Event::BrokerConfigsSet {
+            configs: configs_from(from.configs),
+        },
+        Kind::GroupCreated(from) => Event::GroupCreated {
+            group: GroupNumber(from.group),
+            name: from.name,
+        },
+        Kind::GroupChanged(from) => Event::GroupChanged {
+            group: GroupNumber(from.group),
+            changes: from
+                .changes
+                .into_iter()
+                .map(change_from)
+                .collect::<Result<_, _>>()?,
+        },
+        Kind::GroupDeleted(from) => Event::GroupDeleted {
+            group: GroupNumber(from.group),
+        },
+        Kind::OffsetsCommitted(from) => Event::OffsetsCommitted(Box::new(offsets_from(from)?)),
+        Kind::OffsetsRemoved(from) => removed_from(&from)?,
+        Kind::GroupConfigsSet(from) => Event::GroupConfigsSet {
+            group: from.group,
             configs: configs_from(from.configs),
         },
     };

@@ -105,6 +105,7 @@ pub(crate) async fn call<Q: Encodable, R: Decodable>(
         zone: String::new(),
         listener: String::new(),
         deadline_ms: 1_000,
+        call_id: 0,
     };
     let mut body = BytesMut::new();
     request.encode(&mut body, version).expect("encodes");

@@ -30,6 +30,8 @@ pub(super) fn group(requests: usize, state: &State) {
         ("producers", usage.producer_bytes, budgets.producer_bytes),
         ("results", usage.result_bytes, budgets.result_bytes),
         ("holds", usage.hold_bytes, budgets.hold_bytes),
+        ("groups", usage.group_bytes, budgets.group_bytes),
+        ("offsets", usage.offset_bytes, budgets.offset_bytes),
     ] {
         metrics::gauge!("aquifer_metadata_budget_used_bytes", "part" => part).set(number(used));
         metrics::gauge!("aquifer_metadata_budget_bytes", "part" => part).set(number(budget));

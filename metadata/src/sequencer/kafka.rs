@@ -53,6 +53,20 @@ impl Sequencer {
             LeaderApi::DescribeLogDirs => decode::<DescribeLogDirsRequest>(call.body, version)
                 .map(|r| decide::describe_log_dirs(&self.state, &r))
                 .and_then(|response| encode(&response, version)),
+            LeaderApi::OffsetCommit
+            | LeaderApi::OffsetFetch
+            | LeaderApi::JoinGroup
+            | LeaderApi::Heartbeat
+            | LeaderApi::LeaveGroup
+            | LeaderApi::SyncGroup
+            | LeaderApi::DescribeGroups
+            | LeaderApi::ListGroups
+            | LeaderApi::DescribeConfigs
+            | LeaderApi::DeleteGroups
+            | LeaderApi::OffsetDelete
+            | LeaderApi::ConsumerGroupHeartbeat
+            | LeaderApi::ConsumerGroupDescribe
+            | LeaderApi::ListConfigResources => return self.group_call(call, reply),
         };
         self.answer(reply, answered);
     }
@@ -70,13 +84,13 @@ impl Sequencer {
     }
 }
 
-fn decode<T: Decodable>(mut body: Bytes, version: i16) -> Result<T, MetadataError> {
+pub(super) fn decode<T: Decodable>(mut body: Bytes, version: i16) -> Result<T, MetadataError> {
     T::decode(&mut body, version).map_err(|error| MetadataError::Refused {
         reason: format!("the body is not a request of version {version}: {error}"),
     })
 }
 
-fn encode(body: &impl Encodable, version: i16) -> Result<Bytes, MetadataError> {
+pub(super) fn encode(body: &impl Encodable, version: i16) -> Result<Bytes, MetadataError> {
     let mut bytes = BytesMut::new();
     let encoded = body.encode(&mut bytes, version);
     encoded.map_err(|error| MetadataError::Refused {

@@ -96,6 +96,9 @@ impl Sequencer {
             self.timers.epoch = now.plus(UPLOAD_EPOCH);
             self.advance_upload_epoch();
         }
+        if self.takes() && self.coordinator.next_due().is_some_and(|at| at <= now) {
+            self.group_tick();
+        }
         if self.timers.retention <= now && self.takes() {
             self.retain(now);
         }

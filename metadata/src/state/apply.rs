@@ -77,10 +77,13 @@ impl State {
                 self.session_ended(*session, *slot, *upload_epoch);
             }
             Event::TopicCreated(created) => {
+                self.topics_changed();
                 changes.topics.push(created.topic);
                 self.topic_created(created);
             }
             Event::TopicDeleted { topic } => {
+                self.topics_changed();
+                self.offsets_of_topic_deleted(*topic);
                 changes.deleted_topics.push(*topic);
                 self.topic_deleted(*topic, changes);
             }
@@ -97,10 +100,17 @@ impl State {
                 self.topic_configs_set(*topic, configs, changes);
             }
             Event::PartitionsAdded { topic, partitions } => {
+                self.topics_changed();
                 self.partitions_added(*topic, *partitions, changes);
             }
             Event::LogStartMoved { partitions } => self.log_start_moved(partitions, changes),
             Event::BrokerConfigsSet { configs } => self.broker_configs_set(configs, changes),
+            Event::GroupCreated { group, name } => self.group_created(*group, name),
+            Event::GroupChanged { group, changes } => self.group_changed(*group, changes),
+            Event::GroupDeleted { group } => self.group_deleted(*group),
+            Event::OffsetsCommitted(committed) => self.offsets_committed(committed),
+            Event::OffsetsRemoved { group, partitions } => self.offsets_removed(*group, partitions),
+            Event::GroupConfigsSet { group, configs } => self.group_configs_set(group, configs),
         }
     }
 
@@ -169,7 +179,7 @@ impl State {
         }
     }
 
-    fn touch_counters(&mut self) {
+    pub(super) fn touch_counters(&mut self) {
         self.counters.at = self.position;
         self.dirty.mark(&mut self.counters.dirty, PageRef::Counters);
     }

@@ -63,6 +63,7 @@ impl State {
         self.broker_configs.server = configs;
         self.broker_configs.resolve();
         self.resolve_topics();
+        self.resolve_groups();
     }
 
     /// The cluster-wide dynamic broker configs.
@@ -90,6 +91,7 @@ impl State {
             .mark(&mut self.broker_configs.dirty, PageRef::BrokerConfigs);
         changes.broker_configs = true;
         self.resolve_topics();
+        self.resolve_groups();
     }
 
     /// Resolves the configs of every topic anew.

@@ -18,10 +18,15 @@ pub struct Budgets {
     /// Held batches, counted by the size of the batches (they are in the bucket, not here: this bounds
     /// what clients may keep waiting).
     pub hold_bytes: u64,
+    /// Groups: their members with what those say and are assigned.
+    pub group_bytes: u64,
+    /// Committed offsets.
+    pub offset_bytes: u64,
 }
 
 impl Default for Budgets {
-    /// Sized for a leader with 4 GiB of memory: 30 million extents, 1 million partitions.
+    /// Sized for a leader with 4 GiB of memory: 30 million extents, 1 million partitions,
+    /// 100,000 members of groups, 5 million committed offsets.
     fn default() -> Self {
         Self {
             partition_bytes: 128 << 20,
@@ -29,6 +34,8 @@ impl Default for Budgets {
             producer_bytes: 512 << 20,
             result_bytes: 256 << 20,
             hold_bytes: 256 << 20,
+            group_bytes: 256 << 20,
+            offset_bytes: 512 << 20,
         }
     }
 }
@@ -46,6 +53,10 @@ pub struct Usage {
     pub result_bytes: u64,
     /// See [`Budgets::hold_bytes`].
     pub hold_bytes: u64,
+    /// See [`Budgets::group_bytes`].
+    pub group_bytes: u64,
+    /// See [`Budgets::offset_bytes`].
+    pub offset_bytes: u64,
 }
 
 /// How near the budgets' end the state is.
@@ -95,13 +106,15 @@ impl Usage {
         }
     }
 
-    fn pairs(&self, budgets: &Budgets) -> [(u64, u64); 5] {
+    fn pairs(&self, budgets: &Budgets) -> [(u64, u64); 7] {
         [
             (self.partition_bytes, budgets.partition_bytes),
             (self.extent_bytes, budgets.extent_bytes),
             (self.producer_bytes, budgets.producer_bytes),
             (self.result_bytes, budgets.result_bytes),
             (self.hold_bytes, budgets.hold_bytes),
+            (self.group_bytes, budgets.group_bytes),
+            (self.offset_bytes, budgets.offset_bytes),
         ]
     }
 }

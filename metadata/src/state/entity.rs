@@ -11,6 +11,7 @@ use aquifer_metadata_api::commit::BatchRef;
 use super::{
     broker_configs::BrokerConfigs,
     budget::{Budgets, Usage},
+    group::Groups,
     object::Objects,
     page::PageRef,
     partition::Partition,
@@ -18,6 +19,7 @@ use super::{
     session::Session,
     topic::{Names, Topic},
 };
+use crate::event::group::GroupNumber;
 
 /// Position of an event: the journal row and the event's index in it. Ordered as events are applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +71,7 @@ pub(super) struct Counters {
     pub(super) upload_epoch: UploadEpoch,
     pub(super) next_leader_epoch: LeaderEpoch,
     pub(super) next_producer_id: ProducerId,
+    pub(super) next_group: GroupNumber,
 }
 
 /// What a registration slot is doing.
@@ -137,6 +140,7 @@ pub struct State {
     pub(super) objects: Objects,
     pub(super) released: Released,
     pub(super) broker_configs: BrokerConfigs,
+    pub(super) groups: Groups,
     /// Where each held batch is.
     pub(super) holds: BTreeMap<(SessionId, BatchRef), PartitionId>,
     pub(super) usage: Usage,
@@ -159,6 +163,7 @@ impl State {
             objects: Objects::default(),
             released: Released::default(),
             broker_configs: BrokerConfigs::default(),
+            groups: Groups::default(),
             holds: BTreeMap::new(),
             usage: Usage::default(),
             dirty: Dirty::default(),

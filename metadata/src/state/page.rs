@@ -4,22 +4,26 @@
 //! A page is `[version u8][CRC32C of what follows, u32 little endian][body]`. A body is a protobuf message
 //! of `proto/pages.proto`; that of extents, of which nearly all pages are, is the table of `extents`. A
 //! change of what a body means, and any change of that table, raises the version. Keys order topics
-//! before partition heads before extents, so that loading in key order finds what each page belongs to.
+//! before partition heads before extents, and groups before their offsets, so that loading in key order finds what each page belongs to.
 
 use aquifer_format::ids::{Incarnation, Offset, PartitionId, SessionId, TopicId, UploadEpoch};
 use bytes::Bytes;
 use prost::Message;
 
 use crate::{
-    event::proto,
+    event::{group::GroupNumber, proto},
     journal::{Page, PageKey},
 };
 
-use super::entity::{Position, State};
+use super::{
+    entity::{Position, State},
+    group::ChunkKey,
+};
 
 mod decode;
 mod encode;
 mod extents;
+mod groups;
 mod key;
 pub mod view;
 
@@ -46,6 +50,12 @@ pub enum PageKind {
     Released = 7,
     /// Cluster-wide dynamic broker configs.
     BrokerConfigs = 8,
+    /// A group without its offsets.
+    Group = 9,
+    /// Committed offsets of a group for some partitions of a topic.
+    Offsets = 10,
+    /// Configs of groups.
+    GroupConfigs = 11,
 }
 
 /// The name of a page.
@@ -59,6 +69,9 @@ pub(super) enum PageRef {
     Extents(PartitionId, Offset),
     Released(Incarnation, UploadEpoch),
     BrokerConfigs,
+    Group(GroupNumber),
+    Offsets(ChunkKey),
+    GroupConfigs,
 }
 
 /// Why a page cannot be used.
@@ -199,6 +212,11 @@ impl State {
         if self.broker_configs.at != Position::default() {
             pages.push(PageRef::BrokerConfigs);
         }
+        pages.extend(self.groups.all.keys().map(|group| PageRef::Group(*group)));
+        pages.extend(self.groups.offsets.keys().map(|key| PageRef::Offsets(*key)));
+        if self.groups.configs.at != Position::default() {
+            pages.push(PageRef::GroupConfigs);
+        }
         pages.sort_unstable();
         pages
     }
@@ -221,6 +239,9 @@ impl State {
                 Some(&mut self.released.0.get_mut(&(incarnation, epoch))?.dirty)
             }
             PageRef::BrokerConfigs => Some(&mut self.broker_configs.dirty),
+            PageRef::Group(group) => Some(&mut self.groups.all.get_mut(&group)?.dirty),
+            PageRef::Offsets(key) => Some(&mut self.groups.offsets.get_mut(&key)?.dirty),
+            PageRef::GroupConfigs => Some(&mut self.groups.configs.dirty),
         }
     }
 }

@@ -81,6 +81,13 @@ pub enum Altered {
     },
     /// Of all brokers: all dynamic configs.
     Brokers(Configs),
+    /// Of a group, which need not exist.
+    Group {
+        /// Its name.
+        name: String,
+        /// All that are set.
+        configs: Configs,
+    },
 }
 
 /// Why a resource is not altered.
@@ -106,6 +113,10 @@ impl Refusal {
 pub trait Known {
     /// Overrides of the topic called `name`; None = there is no such topic.
     fn topic_configs(&self, name: &str) -> Option<&Configs>;
+    /// What is set on the group called `name`; None = nothing.
+    fn group_configs(&self, name: &str) -> Option<&Configs>;
+    /// How many groups have configs.
+    fn configured_groups(&self) -> usize;
     /// The dynamic configs of all brokers.
     fn dynamic_broker_configs(&self) -> &Configs;
     /// Those, before what the server was started with ([`super::layered`]).

@@ -295,10 +295,10 @@ impl BrokerConfig {
 }
 
 /// What is set before defaults.
-struct Values<'a>(&'a Configs);
+pub(super) struct Values<'a>(pub(super) &'a Configs);
 
 impl<'a> Values<'a> {
-    fn text(&self, name: &str) -> &'a str {
+    pub(super) fn text(&self, name: &str) -> &'a str {
         let spec = find(name).expect("only names of the table are asked for");
         let set = self.0.get(name).filter(|value| spec.check(value).is_ok());
         set.map_or(spec.default.unwrap_or_default(), String::as_str)
@@ -309,7 +309,7 @@ impl<'a> Values<'a> {
     }
 
     /// A number; 0 where there is none, not even a default.
-    fn long(&self, name: &str) -> i64 {
+    pub(super) fn long(&self, name: &str) -> i64 {
         self.text(name).trim().parse().unwrap_or(0)
     }
 

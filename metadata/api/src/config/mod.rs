@@ -8,6 +8,7 @@
 pub mod alter;
 pub mod broker;
 pub mod describe;
+pub mod group;
 mod operation;
 pub mod topic;
 mod value;

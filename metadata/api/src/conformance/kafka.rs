@@ -38,6 +38,7 @@ pub(super) async fn call<Q: Encodable, R: Decodable>(
         zone: String::new(),
         listener: "plain".to_owned(),
         deadline_ms: 30_000,
+        call_id: 0,
     };
     let body = body.freeze();
     let call = KafkaCall {

@@ -189,6 +189,8 @@ impl Core {
                 self.broker_configs = Arc::new(configs);
                 self.broker_configs_changed = true;
             }
+            // the fake has no groups, and forgets their configs
+            Altered::Group { .. } => {}
         }
         let append_time: BTreeMap<TopicId, bool> = self
             .topics

@@ -30,6 +30,20 @@ pub(super) fn answer(core: &mut Core, call: KafkaCall) -> Result<Bytes, Metadata
         LeaderApi::DeleteRecords => with(core, call, records::delete_records),
         LeaderApi::DescribeProducers => with(core, call, records::describe_producers),
         LeaderApi::DescribeLogDirs => with(core, call, records::describe_log_dirs),
+        LeaderApi::OffsetCommit
+        | LeaderApi::OffsetFetch
+        | LeaderApi::JoinGroup
+        | LeaderApi::Heartbeat
+        | LeaderApi::LeaveGroup
+        | LeaderApi::SyncGroup
+        | LeaderApi::DescribeGroups
+        | LeaderApi::ListGroups
+        | LeaderApi::DescribeConfigs
+        | LeaderApi::DeleteGroups
+        | LeaderApi::OffsetDelete
+        | LeaderApi::ConsumerGroupHeartbeat
+        | LeaderApi::ConsumerGroupDescribe
+        | LeaderApi::ListConfigResources => Err(refused("the fake has no groups")),
     }
 }
 

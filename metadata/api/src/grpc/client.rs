@@ -236,6 +236,7 @@ impl Metadata for GrpcMetadata {
 
     async fn kafka(&self, call: KafkaCall) -> Result<Bytes, MetadataError> {
         let timeout = match call.envelope.deadline_ms {
+            ms if call.api.waits() => Duration::from_millis(u64::from(ms)),
             0 => self.settings.call_timeout,
             ms => Duration::from_millis(u64::from(ms)).min(self.settings.call_timeout),
         };
@@ -245,7 +246,12 @@ impl Metadata for GrpcMetadata {
             let request = request.clone();
             async move { connection.client().kafka(request).await }
         };
-        let answer = self.call(Repeat::IfNotHappened, timeout, make).await?;
+        let repeat = if call.api.repeats() {
+            Repeat::Always
+        } else {
+            Repeat::IfNotHappened
+        };
+        let answer = self.call(repeat, timeout, make).await?;
         Ok(answer.into_inner().body)
     }
 }

@@ -146,6 +146,7 @@ async fn a_message_over_the_limit_is_refused() {
             zone: String::new(),
             listener: String::new(),
             deadline_ms: 20_000,
+            call_id: 0,
         },
         body: Bytes::from(vec![0; METADATA_REQUEST_BYTES_MAX]),
     };

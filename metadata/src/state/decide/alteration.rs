@@ -15,6 +15,14 @@ impl Known for State {
         Some(&topic.configs)
     }
 
+    fn group_configs(&self, name: &str) -> Option<&Configs> {
+        State::group_configs(self, name)
+    }
+
+    fn configured_groups(&self) -> usize {
+        State::configured_groups(self).count()
+    }
+
     fn dynamic_broker_configs(&self) -> &Configs {
         self.broker_configs.dynamic()
     }
@@ -49,6 +57,10 @@ fn event(
     let (name, configs) = match altered {
         Altered::Topic { name, configs } => (name, configs),
         Altered::Brokers(configs) => return Ok(Some(Event::BrokerConfigsSet { configs })),
+        Altered::Group { name, configs } => {
+            let group = name;
+            return Ok(Some(Event::GroupConfigsSet { group, configs }));
+        }
     };
     let Some(topic) = state.names.get(&name) else {
         return Ok(None);

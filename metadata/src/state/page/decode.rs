@@ -14,8 +14,8 @@ use uuid::Uuid;
 use super::{PageError, PageRef, extents, proto, unframe};
 use crate::{
     event::{
-        agent_from, batch_from, configs_from, decision_code, level_from, object_from,
-        object_id_from, ref_from, rejection_of, topic_from,
+        agent_from, batch_from, configs_from, decision_code, group::GroupNumber, level_from,
+        object_from, object_id_from, ref_from, rejection_of, topic_from,
     },
     journal::Page,
     state::{
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// What is wrong with a page that could be unframed.
-enum Fault {
+pub(super) enum Fault {
     Message(prost::DecodeError),
     Content(&'static str),
 }
@@ -72,6 +72,7 @@ impl State {
             state.load(name, page)?;
         }
         state.resolve_topics();
+        state.resolve_groups();
         Ok(state)
     }
 
@@ -123,6 +124,12 @@ impl State {
                 self.broker_configs.set(at, configs_from(page.configs));
                 Ok(())
             }
+            PageRef::Group(group) => self.load_group(group, proto::GroupPage::decode(message)?),
+            PageRef::Offsets(key) => self.load_offsets(key, &proto::OffsetsPage::decode(message)?),
+            PageRef::GroupConfigs => {
+                self.load_group_configs(proto::GroupConfigsPage::decode(message)?);
+                Ok(())
+            }
         }
     }
 
@@ -138,6 +145,7 @@ impl State {
         self.counters.upload_epoch = UploadEpoch(page.upload_epoch);
         self.counters.next_leader_epoch = LeaderEpoch(page.next_leader_epoch);
         self.counters.next_producer_id = ProducerId(page.next_producer_id);
+        self.counters.next_group = GroupNumber(page.next_group);
         Ok(())
     }
 

@@ -63,6 +63,9 @@ impl State {
                 };
                 (configs.at != Position::default()).then(|| (configs.at, frame(&page)))
             }
+            PageRef::Group(group) => self.group_page(group),
+            PageRef::Offsets(key) => self.offsets_page(key),
+            PageRef::GroupConfigs => self.group_configs_page(),
         }
     }
 
@@ -77,6 +80,7 @@ impl State {
             upload_epoch: counters.upload_epoch.0,
             next_leader_epoch: counters.next_leader_epoch.0,
             next_producer_id: counters.next_producer_id.0,
+            next_group: counters.next_group.0,
         }
     }
 

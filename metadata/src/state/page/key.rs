@@ -6,7 +6,7 @@ use aquifer_format::ids::{
 use uuid::Uuid;
 
 use super::{PageKind, PageRef};
-use crate::journal::PageKey;
+use crate::{event::group::GroupNumber, journal::PageKey, state::group::ChunkKey};
 
 impl PageRef {
     pub(in crate::state) fn kind(self) -> PageKind {
@@ -19,13 +19,16 @@ impl PageRef {
             Self::Extents(..) => PageKind::Extents,
             Self::Released(..) => PageKind::Released,
             Self::BrokerConfigs => PageKind::BrokerConfigs,
+            Self::Group(_) => PageKind::Group,
+            Self::Offsets(_) => PageKind::Offsets,
+            Self::GroupConfigs => PageKind::GroupConfigs,
         }
     }
 
     pub(in crate::state) fn key(self) -> PageKey {
         let mut bytes = vec![self.kind() as u8];
         match self {
-            Self::Counters | Self::Slots | Self::BrokerConfigs => {}
+            Self::Counters | Self::Slots | Self::BrokerConfigs | Self::GroupConfigs => {}
             Self::Session(id) => bytes.extend(id.0.to_be_bytes()),
             Self::Topic(id) => bytes.extend(id.0.as_bytes()),
             Self::Head(id) => partition_to(id, &mut bytes),
@@ -36,6 +39,12 @@ impl PageRef {
             Self::Released(incarnation, epoch) => {
                 bytes.extend(incarnation.0.to_be_bytes());
                 bytes.extend(epoch.0.to_be_bytes());
+            }
+            Self::Group(group) => bytes.extend(group.0.to_be_bytes()),
+            Self::Offsets(key) => {
+                bytes.extend(key.group.0.to_be_bytes());
+                bytes.extend(key.topic.0.as_bytes());
+                bytes.extend(key.chunk.to_be_bytes());
             }
         }
         PageKey(bytes)
@@ -61,6 +70,13 @@ impl PageRef {
                 UploadEpoch(u32::from_be_bytes(take(rest)?)),
             ),
             8 => Self::BrokerConfigs,
+            9 => Self::Group(GroupNumber(u64::from_be_bytes(take(rest)?))),
+            10 => Self::Offsets(ChunkKey {
+                group: GroupNumber(u64::from_be_bytes(take(rest)?)),
+                topic: TopicId(Uuid::from_bytes(take(rest)?)),
+                chunk: u32::from_be_bytes(take(rest)?),
+            }),
+            11 => Self::GroupConfigs,
             _ => return None,
         };
         rest.is_empty().then_some(page)

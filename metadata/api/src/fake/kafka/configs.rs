@@ -20,6 +20,15 @@ impl Known for Core {
         self.topic_by_name(name).map(|topic| &topic.configs)
     }
 
+    /// The fake has no groups.
+    fn group_configs(&self, _name: &str) -> Option<&Configs> {
+        None
+    }
+
+    fn configured_groups(&self) -> usize {
+        0
+    }
+
     fn dynamic_broker_configs(&self) -> &Configs {
         &self.broker_configs
     }

@@ -1,5 +1,7 @@
 //! Kafka calls in their envelope.
 
+use bytes::Bytes;
+
 use super::{super::proto, Malformed};
 use crate::kafka::{Envelope, KafkaCall, LeaderApi, pinned_version};
 
@@ -20,6 +22,10 @@ pub fn kafka_to(call: &KafkaCall) -> proto::KafkaRequest {
             zone: envelope.zone.clone(),
             listener: envelope.listener.clone(),
             deadline_ms: envelope.deadline_ms,
+            call_id: match envelope.call_id {
+                0 => Bytes::new(),
+                id => Bytes::copy_from_slice(&id.to_be_bytes()),
+            },
         }),
     }
 }
@@ -52,7 +58,18 @@ pub fn kafka_from(request: proto::KafkaRequest) -> Result<KafkaCall, Malformed> 
             zone: from.zone,
             listener: from.listener,
             deadline_ms: from.deadline_ms,
+            call_id: call_id_from(&from.call_id)?,
         },
         body: request.body,
     })
+}
+
+fn call_id_from(bytes: &[u8]) -> Result<u128, Malformed> {
+    if bytes.is_empty() {
+        return Ok(0);
+    }
+    let bytes: [u8; 16] = bytes
+        .try_into()
+        .map_err(|_| Malformed("a call's id is not 16 bytes long"))?;
+    Ok(u128::from_be_bytes(bytes))
 }

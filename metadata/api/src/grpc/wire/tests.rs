@@ -396,6 +396,7 @@ fn registrations_and_calls_arrive_as_they_were_sent() {
                 zone: m.text(),
                 listener: m.text(),
                 deadline_ms: u32::MAX,
+                call_id: u128::MAX - 1,
             },
             body: Bytes::from_static(b"\x00body"),
         };
