@@ -38,6 +38,10 @@ pub(crate) use convert::{
     level_from, level_to, object_from, object_id_from, object_id_to, object_to, ref_from, ref_to,
     rejection_of, topic_from,
 };
+pub(crate) use group_row::{
+    classic_member_from, classic_member_to, consumer_member_from, consumer_member_to, current_from,
+    current_to, offset_metadata, partitions_from, partitions_to, phase_from, phase_to,
+};
 pub use row::{ROW_VERSION, RowError, decode_row, encode_row};
 
 /// When something was decided.

@@ -8,9 +8,10 @@
 //! # Pages
 //!
 //! The state is made of *entities*: counters, registrations, sessions, topics, partition heads, extent
-//! pages, released objects, broker configs, groups, chunks of committed offsets. Each remembers the [`Position`] (row and event within it) of the last event
-//! that touched it and skips events up to there. So a recovered state may start from pages of
-//! different ages, as long as the replay begins before the oldest change that no page has.
+//! pages, released objects, broker configs, groups, chunks of committed offsets, configs of groups. Each
+//! remembers the [`Position`] (row and event within it) of the last event that touched it and skips events
+//! up to there. So a recovered state may start from pages of different ages, as long as the replay begins
+//! before the oldest change that no page has.
 
 mod apply;
 mod broker_configs;

@@ -23,6 +23,10 @@ use super::{
     ObjectInfo, TopicCreated,
 };
 
+mod groups;
+
+pub(crate) use groups::change as group_change;
+
 /// Mostly small numbers, so that events meet each other, and now and then any.
 fn number<T: Arbitrary + From<u8> + Clone + 'static>() -> BoxedStrategy<T> {
     prop_oneof![8 => (0u8..4).prop_map(T::from), 1 => any::<T>()].boxed()
@@ -313,6 +317,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
             Event::LogStartMoved { partitions: partitions.collect() }
         }),
         1 => configs().prop_map(|configs| Event::BrokerConfigsSet { configs }),
+        10 => groups::event(),
         1 => (number::<u32>(), vec((object(), any::<u64>()), 0..3)).prop_map(|(since, objects)| {
             Event::ObjectsReleased {
                 since: UploadEpoch(since),

@@ -19,6 +19,8 @@ use super::{
     strategy,
 };
 
+mod groups;
+
 proptest! {
     #[test]
     fn rows_decode_to_what_was_encoded(events in prop::collection::vec(strategy::event(), 0..6)) {
@@ -356,13 +358,14 @@ fn configs(configs: &[(&str, &str)]) -> std::collections::BTreeMap<String, Strin
 
 #[test]
 fn golden_rows_of_version_1() {
-    let examples = examples();
+    let mut examples = examples();
+    examples.extend(groups::examples());
     let kinds: std::collections::BTreeSet<_> = examples
         .iter()
         .map(|(_, event)| std::mem::discriminant(event))
         .map(|kind| format!("{kind:?}"))
         .collect();
-    assert_eq!(kinds.len(), 16, "every kind of event has an example");
+    assert_eq!(kinds.len(), 22, "every kind of event has an example");
     for (name, event) in examples {
         let row = encode_row(std::slice::from_ref(&event));
         golden::check(&format!("row-v1-{name}.bin"), &row);

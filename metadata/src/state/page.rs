@@ -4,7 +4,8 @@
 //! A page is `[version u8][CRC32C of what follows, u32 little endian][body]`. A body is a protobuf message
 //! of `proto/pages.proto`; that of extents, of which nearly all pages are, is the table of `extents`. A
 //! change of what a body means, and any change of that table, raises the version. Keys order topics
-//! before partition heads before extents, and groups before their offsets, so that loading in key order finds what each page belongs to.
+//! before partition heads before extents, and groups before their offsets, so that loading in key order
+//! finds what each page belongs to.
 
 use aquifer_format::ids::{Incarnation, Offset, PartitionId, SessionId, TopicId, UploadEpoch};
 use bytes::Bytes;

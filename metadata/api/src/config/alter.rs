@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use kafka_protocol::ResponseError;
 
 use super::{
-    ConfigError, ConfigType, Configs, broker,
+    ConfigError, ConfigType, Configs, broker, group,
     operation::{Operation, Part, operate},
     topic, validate_all,
 };
@@ -21,6 +21,10 @@ pub const CONFIG_VALUE_BYTES_MAX: usize = 32_767;
 const BROKER_CONFIGS_MAX: usize = 1_000;
 /// Longest name of one in bytes, for the same reason: every agent is sent all of them.
 const BROKER_CONFIG_NAME_BYTES_MAX: usize = 1_000;
+/// Most groups that have configs: all of them are kept together.
+const CONFIGURED_GROUPS_MAX: usize = 10_000;
+/// Longest group id in bytes that configs are kept for.
+const GROUP_ID_BYTES_MAX: usize = 1_024;
 /// Longest text of a refusal, in characters: it may quote what the client sent.
 const TEXT_CHARS_MAX: usize = 4_000;
 
@@ -165,9 +169,7 @@ fn alter_one(
             "Configs of client metrics cannot be set: metrics that clients push are kept or dropped as \
              the agents' settings say.",
         )),
-        resource_type::GROUP => Err(invalid(
-            "Configs of groups cannot be set: this release has no consumer groups.",
-        )),
+        resource_type::GROUP => alter_group(resource.name, &parts, unnamed, known),
         other => Err(invalid(format!("Unknown resource type {other}"))),
     }
 }
@@ -233,6 +235,48 @@ fn alter_topic(
     })?;
     let changed = after != *before;
     Ok(changed.then_some(Altered::Topic {
+        name: name.to_owned(),
+        configs: after,
+    }))
+}
+
+fn alter_group(
+    name: &str,
+    parts: &[Part<'_>],
+    unnamed: Unnamed,
+    known: &dyn Known,
+) -> Result<Option<Altered>, Refusal> {
+    let none = Configs::new();
+    let before = known.group_configs(name).unwrap_or(&none);
+    let base = match unnamed {
+        Unnamed::Removed => &none,
+        Unnamed::Kept => before,
+    };
+    // none of them is a list
+    let after = operate(base, parts, |_| None).map_err(|(name, verb)| {
+        let verb = verb.to_ascii_uppercase();
+        let text = format!("Can't {verb} to key {name} because its type is not LIST.");
+        Refusal::new(ResponseError::InvalidConfig, text)
+    })?;
+    check_sizes(parts, &after)?;
+    if name.is_empty() {
+        return Err(invalid("Default group resources are not allowed."));
+    }
+    if name.len() > GROUP_ID_BYTES_MAX {
+        return Err(invalid(format!(
+            "A group id of more than {GROUP_ID_BYTES_MAX} bytes is not supported."
+        )));
+    }
+    group::validate_all(&after, known.broker_configs()).map_err(|error| invalid_config(&error))?;
+    let begins = before.is_empty() && !after.is_empty();
+    if begins && known.configured_groups() >= CONFIGURED_GROUPS_MAX {
+        return Err(invalid(format!(
+            "{CONFIGURED_GROUPS_MAX} groups have configs already, and more are not supported: delete those \
+             of groups that need none."
+        )));
+    }
+    let changed = after != *before;
+    Ok(changed.then_some(Altered::Group {
         name: name.to_owned(),
         configs: after,
     }))

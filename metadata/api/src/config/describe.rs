@@ -1,4 +1,4 @@
-//! What DescribeConfigs says of topics and brokers.
+//! What DescribeConfigs says of topics, brokers and groups.
 //!
 //! Values, sources, synonyms and their order follow Kafka's `ConfigHelper`: synonyms are listed layer by
 //! layer (dynamic, static, default) and begin with the name that the config itself goes by; a value that
@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use super::{
     ConfigType, Configs,
     broker::{self, BROKER_CONFIGS, BrokerConfigSpec, Update},
+    group::{GROUP_CONFIGS, GroupConfigSpec},
     layered,
     topic::{TOPIC_CONFIGS, TopicConfigSpec},
     value,
@@ -25,6 +26,8 @@ pub enum ConfigSource {
     StaticBroker,
     /// Nobody set it.
     Default,
+    /// Set on the group.
+    Group,
 }
 
 impl ConfigSource {
@@ -36,6 +39,7 @@ impl ConfigSource {
             Self::DynamicDefaultBroker => 3,
             Self::StaticBroker => 4,
             Self::Default => 5,
+            Self::Group => 8,
         }
     }
 }
@@ -90,7 +94,9 @@ impl Layers<'_> {
                 let value = match source {
                     ConfigSource::DynamicDefaultBroker => self.dynamic.get(*name)?.as_str(),
                     ConfigSource::StaticBroker => self.statics.get(*name)?.as_str(),
-                    ConfigSource::Topic | ConfigSource::Default => default(name)?,
+                    ConfigSource::Topic | ConfigSource::Group | ConfigSource::Default => {
+                        default(name)?
+                    }
                 };
                 Some(Synonym {
                     name: (*name).to_owned(),
@@ -193,6 +199,40 @@ pub fn describe_default(dynamic: &Configs) -> Vec<Described> {
         Some(described)
     });
     described.collect()
+}
+
+/// The configs of a group on which these are set, sorted by name. `broker_configs`: the dynamic ones of all
+/// brokers before those that the server was started with. As in Kafka, a value that comes from them counts as
+/// a default.
+#[must_use]
+pub fn describe_group(own: &Configs, broker_configs: &Configs) -> Vec<Described> {
+    let specs = GROUP_CONFIGS.iter();
+    specs
+        .map(|spec| group_config(spec, own, broker_configs))
+        .collect()
+}
+
+fn group_config(spec: &GroupConfigSpec, own: &Configs, broker_configs: &Configs) -> Described {
+    let (value, source) = match own.get(spec.name) {
+        Some(set) => (set.as_str(), ConfigSource::Group),
+        None => (spec.inherited(broker_configs), ConfigSource::Default),
+    };
+    let value = value::show(spec.kind, value);
+    let synonyms = vec![Synonym {
+        name: spec.name.to_owned(),
+        value: Some(value.clone()),
+        source,
+    }];
+    Described {
+        name: spec.name.to_owned(),
+        value: Some(value),
+        source,
+        read_only: false,
+        sensitive: false,
+        kind: spec.kind,
+        synonyms,
+        documentation: Cow::Borrowed(spec.doc),
+    }
 }
 
 /// What `listener.name.{listener}.{config}` stands for.

@@ -122,6 +122,22 @@ pub enum ConfigError {
         /// The name.
         name: String,
     },
+    /// There is no such config of groups.
+    #[error("Unknown group config name: {name}")]
+    UnknownOfGroup {
+        /// The name.
+        name: String,
+    },
+    /// A config of a group is not as another config asks.
+    #[error("{name} must be {relation} {other}")]
+    OutOfBounds {
+        /// The config.
+        name: &'static str,
+        /// What it must be.
+        relation: &'static str,
+        /// The other one.
+        other: &'static str,
+    },
     /// The value cannot be taken.
     #[error("Invalid value {value} for configuration {name}: {reason}")]
     Invalid {

@@ -65,8 +65,8 @@ impl State {
     }
 
     pub(in crate::state) fn group_deleted(&mut self, number: GroupNumber) {
-        let chunks: Vec<_> = self.groups.offsets.range(chunks_of(number)).collect();
-        let chunks: Vec<_> = chunks.into_iter().map(|(key, _)| *key).collect();
+        let chunks = self.groups.offsets.range(chunks_of(number));
+        let chunks: Vec<_> = chunks.map(|(key, _)| *key).collect();
         for key in chunks {
             self.drop_chunk(key);
         }
@@ -83,6 +83,12 @@ impl State {
     pub(in crate::state) fn offsets_committed(&mut self, committed: &OffsetsCommitted) {
         let at = self.position;
         let group = committed.group;
+        // deleted by a later row whose pages are written already: its offsets go as well
+        if !self.groups.all.contains_key(&group) {
+            return;
+        }
+        // the page knows no such time; it is 292 million years ago
+        let expires_at_ms = committed.expires_at_ms.filter(|at| *at != i64::MIN);
         let all = committed.offsets.as_slice();
         for of_chunk in all.chunk_by(|a, b| chunk_of(group, a.0) == chunk_of(group, b.0)) {
             let Some(key) = of_chunk.first().map(|(id, _)| chunk_of(group, *id)) else {
@@ -103,7 +109,7 @@ impl State {
                     leader_epoch: commit.leader_epoch,
                     metadata: Arc::clone(&commit.metadata),
                     at_ms: committed.at_ms,
-                    expires_at_ms: committed.expires_at_ms,
+                    expires_at_ms,
                 };
                 let usage = &mut self.usage.offset_bytes;
                 *usage = usage.saturating_add(offset.weigh());
@@ -161,7 +167,7 @@ impl State {
     /// Puts a chunk that is not there yet into the tables.
     pub(in crate::state) fn enter_chunk(&mut self, key: super::ChunkKey, mut chunk: OffsetsChunk) {
         let offsets = chunk.offsets.values();
-        chunk.cost = offsets.fold(0, |sum, offset| sum.saturating_add(offset.weigh()));
+        chunk.cost = offsets.fold(0u64, |sum, offset| sum.saturating_add(offset.weigh()));
         self.usage.offset_bytes = self.usage.offset_bytes.saturating_add(chunk.cost);
         self.groups
             .offsets_of

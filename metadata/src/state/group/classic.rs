@@ -28,7 +28,7 @@ pub(crate) struct ClassicEntry {
 
 impl ClassicGroup {
     /// A member joins, or joins again with what is said here.
-    pub(super) fn put(&mut self, member: ClassicMember) {
+    pub(in crate::state) fn put(&mut self, member: ClassicMember) {
         let id = Arc::clone(&member.id);
         let assignment = self
             .removed(&id)

@@ -78,7 +78,7 @@ impl ConsumerGroup {
     }
 
     /// A member joins, or its subscription changes.
-    pub(super) fn put(&mut self, member: ConsumerMember) {
+    pub(in crate::state) fn put(&mut self, member: ConsumerMember) {
         let id = Arc::clone(&member.id);
         let (current, target) = self
             .removed(&id)

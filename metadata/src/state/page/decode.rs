@@ -48,7 +48,7 @@ impl From<&'static str> for Fault {
     }
 }
 
-const UNEVEN: &str = "its columns differ in length";
+pub(super) const UNEVEN: &str = "its columns differ in length";
 
 impl State {
     /// The state that these pages hold, to be completed by replaying the journal from the row after the

@@ -15,6 +15,7 @@ use aquifer_metadata_api::{
 
 use super::{PageError, PageRef};
 use crate::{
+    event::group::{GroupConfigs, GroupNumber},
     journal::Page,
     state::{
         budget::Budgets,
@@ -24,6 +25,10 @@ use crate::{
         topic::Topic,
     },
 };
+
+mod groups;
+
+pub use groups::{ConsumerMemberView, GroupView, MembersView, OffsetView, OffsetsView};
 
 /// A page, decoded.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +45,8 @@ pub enum PageView {
         next_leader_epoch: LeaderEpoch,
         /// The next producer id.
         next_producer_id: ProducerId,
+        /// The number of the next group.
+        next_group: GroupNumber,
     },
     /// Registration slots.
     Slots {
@@ -91,6 +98,12 @@ pub enum PageView {
     },
     /// Cluster-wide dynamic broker configs.
     BrokerConfigs(Configs),
+    /// A group without its offsets.
+    Group(GroupView),
+    /// Committed offsets of a group for some partitions of a topic.
+    Offsets(OffsetsView),
+    /// Configs of groups.
+    GroupConfigs(GroupConfigs),
 }
 
 /// See [`PageView::Head`].
@@ -141,6 +154,9 @@ impl PageView {
             let topic = topic_with(id).ok_or_else(|| damaged("no topic has such a partition"))?;
             state.topics.insert(id.topic, topic);
         }
+        if let PageRef::Offsets(key) = name {
+            state.enter_group(key.group, groups::unnamed());
+        }
         state.load(name, page)?;
         view(&state, name).ok_or_else(|| damaged("it holds nothing"))
     }
@@ -170,6 +186,7 @@ fn view(state: &State, name: PageRef) -> Option<PageView> {
             upload_epoch: state.counters.upload_epoch,
             next_leader_epoch: state.counters.next_leader_epoch,
             next_producer_id: state.counters.next_producer_id,
+            next_group: state.counters.next_group,
         },
         PageRef::Slots => PageView::Slots {
             next_slot: state.slots.next_slot,
@@ -205,6 +222,9 @@ fn view(state: &State, name: PageRef) -> Option<PageView> {
             objects: state.released().collect(),
         },
         PageRef::BrokerConfigs => PageView::BrokerConfigs((*state.broker_configs()).clone()),
+        PageRef::Group(number) => PageView::Group(groups::group(state, number)?),
+        PageRef::Offsets(key) => PageView::Offsets(groups::offsets(state, key)?),
+        PageRef::GroupConfigs => PageView::GroupConfigs(state.groups.configs.by_group.clone()),
     })
 }
 

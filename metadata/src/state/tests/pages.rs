@@ -9,8 +9,11 @@ use crate::{
     journal::{Page, PageKey},
     state::{
         Budgets, PageError, State, decide,
-        page::view::PageView,
-        tests::world::{Log, World, batch, plain, register_request},
+        page::view::{MembersView, PageView},
+        tests::{
+            groups::add_groups,
+            world::{Log, World, batch, plain, register_request},
+        },
     },
 };
 
@@ -35,9 +38,16 @@ fn example() -> Log {
     log
 }
 
+/// That with groups, too.
+fn with_groups() -> Log {
+    let mut log = example();
+    add_groups(&mut log);
+    log
+}
+
 #[test]
 fn a_state_is_what_its_pages_say() {
-    let state = example().world.state;
+    let state = with_groups().world.state;
     let pages = state.all_pages();
     let loaded = State::from_pages(Budgets::default(), &pages).unwrap();
     assert!(loaded == state);
@@ -51,7 +61,7 @@ fn a_state_is_what_its_pages_say() {
 
 #[test]
 fn the_order_in_which_pages_come_does_not_matter() {
-    let state = example().world.state;
+    let state = with_groups().world.state;
     let mut pages = state.all_pages();
     pages.reverse();
     assert!(State::from_pages(Budgets::default(), &pages).unwrap() == state);
@@ -162,7 +172,7 @@ fn framed(message: &[u8]) -> Bytes {
 
 #[test]
 fn keys_order_as_ids_do() {
-    let keys: Vec<_> = example()
+    let keys: Vec<_> = with_groups()
         .world
         .state
         .all_pages()
@@ -280,7 +290,7 @@ proptest! {
         at in any::<prop::sample::Index>(),
         flip in 1u8..,
     ) {
-        let mut pages = example().world.state.all_pages();
+        let mut pages = with_groups().world.state.all_pages();
         let page = page.index(pages.len());
         let mut bytes = pages[page].bytes.to_vec();
         let at = at.index(bytes.len());
@@ -295,7 +305,7 @@ proptest! {
         content in prop::collection::vec(any::<u8>(), 0..60),
         cut in any::<prop::sample::Index>(),
     ) {
-        let mut pages = example().world.state.all_pages();
+        let mut pages = with_groups().world.state.all_pages();
         let page = page.index(pages.len());
         let old = pages[page].bytes.slice(5..);
         let mut message = old[..cut.index(old.len() + 1)].to_vec();
@@ -307,7 +317,7 @@ proptest! {
 
 #[test]
 fn every_page_can_be_looked_at_by_itself() {
-    let state = example().world.state;
+    let state = with_groups().world.state;
     let mut extents = 0;
     let mut partitions = 0;
     for page in &state.all_pages() {
@@ -334,6 +344,22 @@ fn every_page_can_be_looked_at_by_itself() {
             PageView::Slots { slots, .. } => assert!(!slots.is_empty()),
             PageView::Released { objects, .. } => assert!(!objects.is_empty()),
             PageView::BrokerConfigs(configs) => assert_eq!(configs, *state.broker_configs()),
+            PageView::Group(view) => {
+                let (number, group) = state.group_by_name(&view.name).unwrap();
+                assert_eq!(view.group, number);
+                let members = match view.members {
+                    MembersView::Classic { members, .. } => members.len(),
+                    MembersView::Consumer { members, .. } => members.len(),
+                };
+                assert_eq!(members, group.members());
+            }
+            PageView::Offsets(view) => {
+                let all = state.committed_offsets(view.group);
+                let all: Vec<_> = all.map(|(id, committed)| (id, committed.offset)).collect();
+                let seen = view.offsets.iter().map(|one| (one.partition, one.offset));
+                assert_eq!(seen.collect::<Vec<_>>(), all);
+            }
+            PageView::GroupConfigs(configs) => assert_eq!(configs.len(), 1),
         }
         let mut damaged = page.clone();
         damaged.bytes = Bytes::from([&page.bytes[..], &[0]].concat());

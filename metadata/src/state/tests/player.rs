@@ -9,9 +9,12 @@ use aquifer_format::ids::{
 use aquifer_metadata_api::commit::{BatchOutcome, BatchRef, BatchSummary, Commit};
 use kafka_protocol::messages::InitProducerIdRequest;
 
-use super::world::{
-    World, add_partitions_request, alter_request, create_request, delete_records_request,
-    delete_request, of_producer, plain, register_request,
+use super::{
+    group_ops::{self, GroupOp},
+    world::{
+        World, add_partitions_request, alter_request, create_request, delete_records_request,
+        delete_request, of_producer, plain, register_request,
+    },
 };
 use crate::{
     event::decode_row,
@@ -80,6 +83,8 @@ pub(super) enum Op {
         partition: i32,
         commits: u32,
     },
+    /// Something happens to a group.
+    Group(GroupOp),
     EndRow,
     TakeDirty,
     EncodePages {
@@ -257,6 +262,10 @@ impl Player {
                 partition,
                 commits,
             } => self.burst(*topic, *partition, *commits),
+            Op::Group(op) => {
+                let event = group_ops::event(&self.world.state, op);
+                self.world.collect(event.into_iter().collect());
+            }
             Op::EndRow => self.world.end_row(),
             Op::TakeDirty => {
                 // as the pager does
@@ -461,5 +470,9 @@ pub(super) fn assert_same(recovered: &State, lost: &State) {
     for topic in lost.topics() {
         let found = recovered.topic_by_name(topic.name());
         assert_eq!(found.map(|topic| topic.id()), Some(topic.id()));
+    }
+    for (number, group) in lost.groups() {
+        let found = recovered.group_by_name(&group.name);
+        assert_eq!(found.map(|(number, _)| number), Some(number));
     }
 }

@@ -5,7 +5,10 @@
 
 use proptest::{collection::vec, prelude::*};
 
-use super::player::{Op, Player, Send, assert_same};
+use super::{
+    group_ops,
+    player::{Op, Player, Send, assert_same},
+};
 
 /// What topics are altered to; sizes of 62 bytes a record, so that retention finds something.
 const TOPIC_CONFIGS: &[(&str, &str)] = &[
@@ -73,6 +76,7 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
             Op::DeleteRecords { topic, partition, keep }
         }),
         1 => (1usize..20).prop_map(|limit| Op::Retain { limit }),
+        14 => group_ops::op().prop_map(Op::Group),
         12 => Just(Op::EndRow),
         3 => Just(Op::TakeDirty),
         5 => (1usize..6).prop_map(|count| Op::EncodePages { count }),

@@ -2,6 +2,9 @@ use super::*;
 
 struct Cluster {
     topic: Configs,
+    group: Configs,
+    /// How many groups have configs.
+    configured: usize,
     dynamic: Configs,
     effective: Configs,
 }
@@ -9,6 +12,14 @@ struct Cluster {
 impl Known for Cluster {
     fn topic_configs(&self, name: &str) -> Option<&Configs> {
         (name == "t").then_some(&self.topic)
+    }
+
+    fn group_configs(&self, name: &str) -> Option<&Configs> {
+        (name == "g").then_some(&self.group)
+    }
+
+    fn configured_groups(&self) -> usize {
+        self.configured
     }
 
     fn dynamic_broker_configs(&self) -> &Configs {
@@ -32,11 +43,13 @@ fn configs(pairs: &[(&str, &str)]) -> Configs {
         .collect()
 }
 
-/// Topic `t` has a retention; brokers have a limit.
+/// Topic `t` has a retention, group `g` a session timeout; brokers have a limit.
 fn cluster() -> Cluster {
     let dynamic = configs(&[("message.max.bytes", "1000")]);
     Cluster {
         topic: configs(&[("retention.ms", "5")]),
+        group: configs(&[("consumer.session.timeout.ms", "50000")]),
+        configured: 1,
         effective: dynamic.clone(),
         dynamic,
     }
@@ -74,6 +87,10 @@ fn one(
         }
         Ok(Some(Altered::Brokers(configs))) => {
             assert_eq!(kind, resource_type::BROKER);
+            Ok(Some(configs))
+        }
+        Ok(Some(Altered::Group { name: of, configs })) => {
+            assert_eq!((kind, of.as_str()), (resource_type::GROUP, name));
             Ok(Some(configs))
         }
         Err(refusal) => Err((refusal.error.code(), refusal.text)),
@@ -120,6 +137,33 @@ fn single_configs_are_altered_and_the_others_stay() {
         (4, "", &[("message.max.bytes", DELETE, None)], Some(&[])),
         (4, "", &[("num.partitions", DELETE, None)], None),
         (
+            32,
+            "g",
+            &[("consumer.heartbeat.interval.ms", SET, Some("6000"))],
+            Some(&[
+                ("consumer.heartbeat.interval.ms", "6000"),
+                ("consumer.session.timeout.ms", "50000"),
+            ]),
+        ),
+        (
+            32,
+            "nobody yet",
+            &[("consumer.session.timeout.ms", SET, Some("45000"))],
+            Some(&[("consumer.session.timeout.ms", "45000")]),
+        ),
+        (
+            32,
+            "g",
+            &[("consumer.session.timeout.ms", DELETE, None)],
+            Some(&[]),
+        ),
+        (
+            32,
+            "h",
+            &[("consumer.session.timeout.ms", DELETE, None)],
+            None,
+        ),
+        (
             4,
             "1",
             &[("leader.replication.throttled.rate", DELETE, None)],
@@ -146,11 +190,13 @@ fn all_configs_are_replaced() {
     assert_eq!(replaced(2, "t", &[]), Ok(Some(Configs::new())));
     assert_eq!(replaced(4, "", &[]), Ok(Some(Configs::new())));
     assert_eq!(replaced(4, "1", &[]), Ok(None));
+    assert_eq!(replaced(32, "g", &[]), Ok(Some(Configs::new())));
+    assert_eq!(replaced(32, "h", &[]), Ok(None));
     let (code, text) = replaced(8, "1", &[("root", SET, Some("INFO"))]).unwrap_err();
     assert_eq!((code, text.as_str()), (42, "Unknown resource type 8"));
 }
 
-/// Codes and texts are those of a running Kafka 4.2, except for single brokers, client metrics, groups
+/// Codes and texts are those of a running Kafka 4.2, except for single brokers, client metrics
 /// and unknown broker configs.
 #[test]
 fn mistakes_are_refused_as_kafka_does() {
@@ -283,6 +329,35 @@ fn mistakes_are_refused_as_kafka_does() {
             40,
             "Logger kafka does not exist!",
         ),
+        (
+            32,
+            "",
+            &[set("consumer.session.timeout.ms", "50000")],
+            42,
+            "Default group resources are not allowed.",
+        ),
+        (
+            32,
+            "g",
+            &[set("retention.ms", "5")],
+            40,
+            "Unknown group config name: retention.ms",
+        ),
+        (
+            32,
+            "g",
+            &[set("consumer.session.timeout.ms", "44999")],
+            40,
+            "consumer.session.timeout.ms must be greater than or equal to \
+             group.consumer.min.session.timeout.ms",
+        ),
+        (
+            32,
+            "g",
+            &[("consumer.session.timeout.ms", APPEND, Some("5"))],
+            40,
+            "Can't APPEND to key consumer.session.timeout.ms because its type is not LIST.",
+        ),
         (99, "x", &[], 42, "Unknown resource type 99"),
         (-1, "x", &[], 42, "Unknown resource type -1"),
     ];
@@ -348,4 +423,20 @@ fn regression_names_of_broker_configs_are_not_endless() {
         (code, text.as_str()),
         (42, "Names of broker configs have at most 1000 bytes.")
     );
+}
+
+#[test]
+fn groups_with_configs_are_bounded_in_number_and_in_their_names() {
+    let changes: Changes<'_> = &[("consumer.session.timeout.ms", SET, Some("46000"))];
+    let mut full = cluster();
+    full.configured = CONFIGURED_GROUPS_MAX;
+    let results = alter(&[resource(32, "new", changes)], Unnamed::Kept, &full);
+    let refusal = results[0].as_ref().unwrap_err();
+    assert_eq!(refusal.error, ResponseError::InvalidRequest);
+    let results = alter(&[resource(32, "g", changes)], Unnamed::Kept, &full);
+    assert!(matches!(results[0], Ok(Some(_))), "it has some already");
+    let long = "g".repeat(GROUP_ID_BYTES_MAX + 1);
+    let (code, text) = one(32, &long, changes, Unnamed::Kept).unwrap_err();
+    assert_eq!(code, 42);
+    assert!(text.contains("1024 bytes"), "{text}");
 }

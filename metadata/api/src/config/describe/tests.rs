@@ -244,3 +244,36 @@ fn configs_without_effect_say_why() {
         "{text}"
     );
 }
+
+/// As Kafka 4.2's `ConfigHelper.createGroupConfigEntry` has it: one synonym, whatever the brokers say.
+#[test]
+fn a_group_shows_what_is_set_on_it_and_else_what_the_brokers_say() {
+    let brokers = configs(&[("group.consumer.session.timeout.ms", "50000")]);
+    check(
+        |own| describe_group(own, &brokers),
+        &[
+            (
+                &[],
+                "consumer.session.timeout.ms",
+                "consumer.session.timeout.ms=50000@5",
+                &["consumer.session.timeout.ms=50000@5"],
+            ),
+            (
+                &[("consumer.session.timeout.ms", " 55000 ")],
+                "consumer.session.timeout.ms",
+                "consumer.session.timeout.ms=55000@8",
+                &["consumer.session.timeout.ms=55000@8"],
+            ),
+            (
+                &[],
+                "share.auto.offset.reset",
+                "share.auto.offset.reset=latest@5",
+                &["share.auto.offset.reset=latest@5"],
+            ),
+        ],
+    );
+    let described = describe_group(&Configs::new(), &brokers);
+    assert!(described.is_sorted_by(|a, b| a.name < b.name));
+    assert_eq!(described.len(), 11);
+    assert!(described.iter().all(|config| !config.read_only));
+}

@@ -3,8 +3,10 @@
 
 use kafka_protocol::{
     messages::{
-        AlterConfigsRequest, IncrementalAlterConfigsRequest,
+        AlterConfigsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest,
+        ListConfigResourcesRequest,
         alter_configs_request::{AlterConfigsResource, AlterableConfig},
+        describe_configs_request::DescribeConfigsResource,
     },
     protocol::StrBytes,
 };
@@ -20,6 +22,7 @@ use crate::{
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 const LOGGER: i8 = 8;
+const GROUP: i8 = 32;
 
 fn altered(world: &mut World, request: &IncrementalAlterConfigsRequest) -> Vec<(i16, String)> {
     let decided = decide::incremental_alter_configs(&world.state, request);
@@ -188,7 +191,13 @@ fn refusals_are_kafkas_and_change_nothing() {
             40,
             "Logger root does not exist!",
         ),
-        (32, "g", &[("x", 0, Some("1"))], 42, "groups"),
+        (
+            GROUP,
+            "g",
+            &[("x", 0, Some("1"))],
+            40,
+            "Unknown group config name: x",
+        ),
         (77, "x", &[], 42, "Unknown resource type 77"),
     ];
     let before = world.state.fingerprint();
@@ -350,4 +359,104 @@ fn regression_configs_of_topics_count_towards_the_budget() {
     world.delete("a");
     world.delete("b");
     assert_eq!(world.state.usage().partition_bytes, 0);
+}
+
+fn described(
+    state: &State,
+    kind: i8,
+    name: &str,
+    keys: Option<&[&'static str]>,
+) -> Result<Vec<(String, String, i8)>, i16> {
+    let keys = keys.map(|keys| {
+        keys.iter()
+            .map(|key| StrBytes::from_static_str(key))
+            .collect()
+    });
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(kind)
+        .with_resource_name(StrBytes::from_string(name.to_owned()))
+        .with_configuration_keys(keys);
+    let request = DescribeConfigsRequest::default()
+        .with_resources(vec![resource])
+        .with_include_synonyms(true)
+        .with_include_documentation(true);
+    let result = decide::describe_group_configs(state, &request)
+        .results
+        .remove(0);
+    assert_eq!(result.resource_name.as_str(), name);
+    if result.error_code != 0 {
+        return Err(result.error_code);
+    }
+    let configs = result.configs.into_iter().map(|config| {
+        assert_eq!(config.synonyms.len(), 1, "{config:?}");
+        assert!(config.documentation.is_some_and(|text| !text.is_empty()));
+        let value = config.value.unwrap_or_default();
+        (
+            config.name.to_string(),
+            value.to_string(),
+            config.config_source,
+        )
+    });
+    Ok(configs.collect())
+}
+
+fn configured(state: &State) -> Vec<String> {
+    let listed = decide::list_group_configs(state, &ListConfigResourcesRequest::default());
+    let resources = listed.config_resources.into_iter();
+    resources
+        .map(|resource| {
+            assert_eq!(resource.resource_type, GROUP);
+            resource.resource_name.to_string()
+        })
+        .collect()
+}
+
+#[test]
+fn configs_of_groups_are_set_described_and_listed() {
+    let mut world = World::new();
+    let session = "consumer.session.timeout.ms";
+    let of = |state: &State| described(state, GROUP, "g", Some(&["consumer.session.timeout.ms"]));
+    let one = |value: &str, source| Ok(vec![(session.to_owned(), value.to_owned(), source)]);
+    assert_eq!(of(&world.state), one("45000", 5));
+    assert_eq!(configured(&world.state), [""; 0]);
+    let set = alter_request(GROUP, "g", &[(session, 0, Some("50000"))]);
+    assert_eq!(altered(&mut world, &set), [(0, String::new())]);
+    assert_eq!(altered(&mut world, &set), [(0, String::new())]);
+    assert_eq!(of(&world.state), one("50000", 8));
+    assert_eq!(configured(&world.state), ["g"]);
+    assert_eq!(described(&world.state, GROUP, "h", None).unwrap().len(), 11);
+    assert_eq!(
+        described(&world.state, GROUP, "h", Some(&[]))
+            .unwrap()
+            .len(),
+        11
+    );
+    assert_eq!(described(&world.state, GROUP, "", None), Err(42));
+    assert_eq!(described(&world.state, TOPIC, "t", None), Err(42));
+    let unset = alter_request(GROUP, "g", &[(session, 1, None)]);
+    assert_eq!(altered(&mut world, &unset), [(0, String::new())]);
+    assert_eq!(of(&world.state), one("45000", 5));
+    assert_eq!(configured(&world.state), [""; 0]);
+}
+
+#[test]
+fn configs_of_groups_do_not_need_the_group_and_outlive_it() {
+    let mut world = World::new();
+    let set = alter_request(
+        GROUP,
+        "g",
+        &[("consumer.heartbeat.interval.ms", 0, Some("6000"))],
+    );
+    altered(&mut world, &set);
+    let group = world.state.next_group();
+    let name = "g".to_owned();
+    world.take(vec![
+        Event::GroupCreated { group, name },
+        Event::GroupDeleted { group },
+    ]);
+    let configs = world.state.group_configs("g").unwrap();
+    assert_eq!(configs["consumer.heartbeat.interval.ms"], "6000");
+    let pages = world.state.all_pages();
+    let loaded = State::from_pages(Budgets::default(), &pages).unwrap();
+    assert_eq!(loaded.group_configs("g"), Some(configs));
 }
