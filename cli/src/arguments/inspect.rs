@@ -131,4 +131,10 @@ pub(crate) enum PageKind {
     Released,
     /// Cluster-wide broker configs
     BrokerConfigs,
+    /// Groups without their offsets
+    Group,
+    /// Committed offsets
+    Offsets,
+    /// Configs of groups
+    GroupConfigs,
 }

@@ -16,6 +16,8 @@ use aquifer_metadata_api::{
 };
 use serde_json::{Value, json};
 
+pub(super) mod group;
+
 /// The name of an event, and what it says.
 pub(super) fn event(event: &Event) -> (&'static str, Value) {
     let name = match event {
@@ -34,6 +36,12 @@ pub(super) fn event(event: &Event) -> (&'static str, Value) {
         Event::PartitionsAdded { .. } => "partitions_added",
         Event::LogStartMoved { .. } => "log_start_moved",
         Event::BrokerConfigsSet { .. } => "broker_configs_set",
+        Event::GroupCreated { .. } => "group_created",
+        Event::GroupChanged { .. } => "group_changed",
+        Event::GroupDeleted { .. } => "group_deleted",
+        Event::OffsetsCommitted(_) => "offsets_committed",
+        Event::OffsetsRemoved { .. } => "offsets_removed",
+        Event::GroupConfigsSet { .. } => "group_configs_set",
         Event::LossAccepted(_) => "loss_accepted",
     };
     (name, fields(event))
@@ -87,11 +95,22 @@ fn fields(event: &Event) -> Value {
         }
         Event::LogStartMoved { partitions } => json!({ "partitions": by_partition(partitions) }),
         Event::BrokerConfigsSet { configs } => json!({ "configs": configs }),
+        Event::GroupCreated { group, name } => json!({ "group": group.0, "name": name }),
+        Event::GroupChanged { group, changes } => {
+            json!({ "group": group.0, "changes": list(changes, group::change) })
+        }
+        Event::GroupDeleted { group } => json!({ "group": group.0 }),
+        Event::OffsetsCommitted(committed) => group::offsets_committed(committed),
+        Event::OffsetsRemoved { group, partitions } => json!({
+            "group": group.0,
+            "partitions": list(partitions, |id| json!(id.to_string())),
+        }),
+        Event::GroupConfigsSet { group, configs } => json!({ "name": group, "configs": configs }),
         Event::LossAccepted(accepted) => loss_accepted(accepted),
     }
 }
 
-fn list<T>(all: &[T], one: impl Fn(&T) -> Value) -> Vec<Value> {
+pub(super) fn list<T>(all: &[T], one: impl Fn(&T) -> Value) -> Vec<Value> {
     all.iter().map(one).collect()
 }
 

@@ -9,14 +9,17 @@ use aquifer_metadata::{
     journal::Page,
     state::{
         Slot,
-        page::view::{HeadView, PageView, ProducerView},
+        page::view::{
+            ConsumerMemberView, GroupView, HeadView, MembersView, OffsetView, PageView,
+            ProducerView,
+        },
     },
 };
 use aquifer_metadata_api::extent::Extent;
 use aquifer_store::Ports;
 use serde_json::{Value, json};
 
-use super::event::address;
+use super::event::{address, group};
 use crate::{
     arguments::inspect::{InspectPages, PageKind},
     journal_source::JournalSource,
@@ -98,6 +101,9 @@ fn shown(view: &PageView) -> (PageKind, &'static str, Value) {
         PageView::Extents { .. } => (PageKind::Extents, "extents"),
         PageView::Released { .. } => (PageKind::Released, "released"),
         PageView::BrokerConfigs(_) => (PageKind::BrokerConfigs, "broker_configs"),
+        PageView::Group(_) => (PageKind::Group, "group"),
+        PageView::Offsets(_) => (PageKind::Offsets, "offsets"),
+        PageView::GroupConfigs(_) => (PageKind::GroupConfigs, "group_configs"),
     };
     (kind, name, fields(view))
 }
@@ -110,12 +116,14 @@ fn fields(view: &PageView) -> Value {
             upload_epoch,
             next_leader_epoch,
             next_producer_id,
+            next_group,
         } => json!({
             "cluster": cluster.map(|cluster| cluster.to_string()),
             "incarnation": incarnation.0,
             "upload_epoch": upload_epoch.0,
             "next_leader_epoch": next_leader_epoch.0,
             "next_producer_id": next_producer_id.0,
+            "next_group": next_group.0,
         }),
         PageView::Slots {
             next_slot,
@@ -170,7 +178,63 @@ fn fields(view: &PageView) -> Value {
             "objects": objects.iter().map(released).collect::<Vec<_>>(),
         }),
         PageView::BrokerConfigs(configs) => json!({ "configs": configs }),
+        PageView::Group(view) => group_fields(view),
+        PageView::Offsets(view) => json!({
+            "group": view.group.0,
+            "topic_id": view.topic.to_string(),
+            "offsets": view.offsets.iter().map(offset).collect::<Vec<_>>(),
+        }),
+        PageView::GroupConfigs(groups) => json!({ "groups": groups }),
     }
+}
+
+fn group_fields(view: &GroupView) -> Value {
+    match &view.members {
+        MembersView::Classic { phase, members } => {
+            let members = members.iter().map(|(member, assignment)| {
+                let mut member = group::classic_member(member);
+                member["assignment_bytes"] = json!(assignment.len());
+                member
+            });
+            json!({
+                "group": view.group.0,
+                "name": view.name,
+                "kind": "classic",
+                "phase": group::phase(phase),
+                "members": members.collect::<Vec<_>>(),
+            })
+        }
+        MembersView::Consumer {
+            epoch,
+            assignment_epoch,
+            members,
+        } => json!({
+            "group": view.group.0,
+            "name": view.name,
+            "kind": "consumer",
+            "epoch": epoch,
+            "assignment_epoch": assignment_epoch,
+            "members": members.iter().map(consumer_member).collect::<Vec<_>>(),
+        }),
+    }
+}
+
+fn consumer_member(view: &ConsumerMemberView) -> Value {
+    let mut member = group::consumer_member(&view.member);
+    member["current"] = group::current(&view.current);
+    member["target"] = group::partitions(&view.target);
+    member
+}
+
+fn offset(view: &OffsetView) -> Value {
+    json!({
+        "partition": view.partition.partition.0,
+        "offset": view.offset.0,
+        "leader_epoch": view.leader_epoch,
+        "metadata": view.metadata,
+        "at_ms": view.at_ms,
+        "expires_at_ms": view.expires_at_ms,
+    })
 }
 
 fn slot((slot, what): (&WriterSlot, &Slot)) -> Value {
@@ -244,7 +308,10 @@ mod tests {
     use aquifer_format::ids::{
         Incarnation, JournalSeq, LeaderEpoch, ObjectLevel, ProducerId, SessionId,
     };
-    use aquifer_metadata::journal::PageKey;
+    use aquifer_metadata::{
+        event::group::{ClassicPhase, GroupNumber},
+        journal::PageKey,
+    };
     use bytes::Bytes;
 
     use super::*;
@@ -270,6 +337,7 @@ mod tests {
             upload_epoch: UploadEpoch(2),
             next_leader_epoch: LeaderEpoch(3),
             next_producer_id: ProducerId(4),
+            next_group: GroupNumber(5),
         };
         let text = line(&counters, OutputForm::Text);
         assert!(text.starts_with("         9        5  counters "), "{text}");
@@ -318,6 +386,31 @@ mod tests {
         assert_eq!(
             fields(&released)["objects"],
             json!([{ "object": object, "bytes": 100, "since": 6 }])
+        );
+    }
+
+    #[test]
+    fn a_group_shows_its_members_and_its_offsets() {
+        let view = PageView::Group(GroupView {
+            group: GroupNumber(3),
+            name: "billing".to_owned(),
+            members: MembersView::Classic {
+                phase: ClassicPhase::default(),
+                members: Vec::new(),
+            },
+        });
+        let (kind, name, fields) = shown(&view);
+        assert!(matches!(kind, PageKind::Group) && name == "group");
+        assert_eq!(fields["phase"]["state"], json!("Empty"));
+        assert_eq!(
+            (&fields["name"], &fields["kind"]),
+            (&json!("billing"), &json!("classic"))
+        );
+        let configs = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
+        let configs = PageView::GroupConfigs(BTreeMap::from([("billing".to_owned(), configs)]));
+        assert_eq!(
+            super::fields(&configs)["groups"],
+            json!({ "billing": { "a": "b" } })
         );
     }
 }

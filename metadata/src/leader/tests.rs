@@ -34,6 +34,7 @@ use crate::{
 mod administration;
 mod durability;
 mod failures;
+mod groups;
 mod kill;
 mod watchers;
 

@@ -40,11 +40,18 @@ impl Ledger for Events<'_> {
     }
 
     fn apply(&mut self, event: Event) {
+        if let Event::OffsetsCommitted(committed) = &event {
+            count("aquifer_offset_commits_total", committed.offsets.len());
+        }
         let changes = &mut self.group.changes;
         self.state.apply_noting(self.seq, &event, changes);
         self.group.batches += weight(&event);
         self.group.events.push(event);
     }
+}
+
+fn count(name: &'static str, more: usize) {
+    metrics::counter!(name).increment(u64::try_from(more).unwrap_or(0));
 }
 
 /// How much of a row an event takes, in batches (about 32 bytes).
@@ -54,6 +61,7 @@ fn weight(event: &Event) -> usize {
             let metadata = committed.offsets.iter().map(|(_, o)| o.metadata.len());
             committed.offsets.len() + metadata.sum::<usize>() / 32
         }
+        Event::OffsetsRemoved { partitions, .. } => 1 + partitions.len() / 8,
         Event::GroupChanged { changes, .. } => changes.iter().map(|c| 1 + c.bytes() / 32).sum(),
         _ => 1,
     }
@@ -145,12 +153,20 @@ impl Sequencer {
     pub(super) fn group_tick(&mut self) {
         let at = self.group_time();
         let seq = self.open_seq();
+        let before = self.group.events.len();
         let mut ledger = Events {
             state: &mut self.state,
             group: &mut self.group,
             seq,
         };
         self.coordinator.tick(&mut ledger, at);
+        // nothing else removes offsets as time passes
+        let events = self.group.events.iter().skip(before);
+        let expired = events.map(|event| match event {
+            Event::OffsetsRemoved { partitions, .. } => partitions.len(),
+            _ => 0,
+        });
+        count("aquifer_offsets_expired_total", expired.sum());
         self.answer_waiting();
     }
 

@@ -2,7 +2,10 @@ use aquifer_format::ids::{
     ClusterId, CommitNumber, Incarnation, LeaderEpoch, ObjectLevel, PartitionIndex, ProducerEpoch,
     ProducerId, Sequence, SessionId, TopicId, UploadEpoch, WriterSlot,
 };
-use aquifer_metadata::event::ObjectInfo;
+use aquifer_metadata::event::{
+    ObjectInfo,
+    group::{ConsumerMember, GroupChange, GroupKind, GroupNumber, OffsetCommit, OffsetsCommitted},
+};
 use aquifer_metadata_api::commit::BatchRef;
 
 use super::*;
@@ -82,6 +85,79 @@ fn commit() -> Committed {
             })
             .to_vec(),
     }
+}
+
+/// Every change of a group that has something to show.
+fn group_changes() -> Vec<GroupChange> {
+    let member = ConsumerMember {
+        id: "c-1".into(),
+        instance: None,
+        rack: Some("zone-a".into()),
+        client_id: "c".into(),
+        client_host: "/10.0.0.1".into(),
+        rebalance_timeout_ms: 300_000,
+        topics: vec!["t".into()],
+        regex: None,
+        assignor: Some("uniform".into()),
+        classic: None,
+    };
+    vec![
+        GroupChange::Kind(GroupKind::Consumer),
+        GroupChange::ConsumerMember(Box::new(member)),
+        GroupChange::Target {
+            epoch: 2,
+            members: vec![("c-1".into(), [partition(1)].into_iter().collect())],
+        },
+        GroupChange::Removed("c-1".into()),
+    ]
+}
+
+fn of_groups() -> Vec<Event> {
+    let group = GroupNumber(3);
+    let commit = OffsetCommit {
+        offset: Offset(10),
+        leader_epoch: -1,
+        metadata: "".into(),
+    };
+    vec![
+        Event::GroupCreated {
+            group,
+            name: "billing".to_owned(),
+        },
+        Event::GroupChanged {
+            group,
+            changes: group_changes(),
+        },
+        Event::GroupDeleted { group },
+        Event::OffsetsCommitted(Box::new(OffsetsCommitted {
+            group,
+            at_ms: 5,
+            expires_at_ms: None,
+            offsets: vec![(partition(0), commit)],
+        })),
+        Event::OffsetsRemoved {
+            group,
+            partitions: vec![partition(0)],
+        },
+        Event::GroupConfigsSet {
+            group: "billing".to_owned(),
+            configs: BTreeMap::new(),
+        },
+    ]
+}
+
+#[test]
+fn changes_of_groups_say_who_and_what() {
+    let (_, fields) = event(&of_groups()[1]);
+    let changes = fields["changes"].as_array().unwrap();
+    assert_eq!(changes[0], json!({ "change": "kind", "kind": "consumer" }));
+    assert_eq!(changes[1]["member"]["rack"], "zone-a");
+    assert_eq!(changes[1]["member"]["topics"], json!(["t"]));
+    let target = changes[2]["members"][0]["partitions"].as_array().unwrap();
+    assert_eq!(target[..], [json!(partition(1).to_string())]);
+    assert_eq!(changes[3]["id"], "c-1");
+    let (_, fields) = event(&of_groups()[3]);
+    assert_eq!(fields["offsets"][0]["offset"], 10);
 }
 
 fn all() -> Vec<Event> {
@@ -181,7 +257,7 @@ fn all() -> Vec<Event> {
 #[test]
 fn every_event_has_a_name_of_its_own_and_fields() {
     let mut names = std::collections::BTreeSet::new();
-    for one in all() {
+    for one in all().into_iter().chain(of_groups()) {
         let (name, fields) = event(&one);
         assert!(names.insert(name), "{name} is there twice");
         let fields = fields.as_object().unwrap();

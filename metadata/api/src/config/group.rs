@@ -216,8 +216,8 @@ mod tests {
         assert_eq!(config.offset_metadata_bytes_max, 0);
         let migration = config.consumer.migration;
         assert!(migration.upgrades() && !migration.downgrades());
-        for (set, expected) in [
-            ("range", &["range"][..]),
+        let cases: [(&str, &[&str]); 5] = [
+            ("range", &["range"]),
             ("range,uniform,range", &["range", "uniform"]),
             (
                 "org.apache.kafka.coordinator.group.assignor.RangeAssignor,mine",
@@ -225,7 +225,8 @@ mod tests {
             ),
             ("mine", &["uniform", "range"]),
             ("", &["uniform", "range"]),
-        ] {
+        ];
+        for (set, expected) in cases {
             let config = resolved(&[("group.consumer.assignors", set)]);
             assert_eq!(config.consumer.assignors, expected, "{set}");
         }

@@ -223,9 +223,9 @@ fn recovers_from_pages_of_any_age(rows: Vec<Vec<Event>>) -> State {
         world.take(row);
         snapshots.push((world.rows.len(), world.state.all_pages()));
     }
-    let none: &[u8] = &[];
+    let ahead: [&[u8]; 5] = [&[], &[9], &[10], &[9, 10], &[1, 9]];
     for (from, pages) in &snapshots {
-        for newer in [none, &[9], &[10], &[9, 10], &[1, 9]] {
+        for newer in ahead {
             let is_newer = |page: &&Page| newer.contains(&page.key.0[0]);
             let end = world.state.all_pages();
             let old = pages.iter().filter(|page| !is_newer(page));

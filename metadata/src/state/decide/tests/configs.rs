@@ -368,9 +368,8 @@ fn described(
     keys: Option<&[&'static str]>,
 ) -> Result<Vec<(String, String, i8)>, i16> {
     let keys = keys.map(|keys| {
-        keys.iter()
-            .map(|key| StrBytes::from_static_str(key))
-            .collect()
+        let keys = keys.iter().copied();
+        keys.map(StrBytes::from_static_str).collect()
     });
     let resource = DescribeConfigsResource::default()
         .with_resource_type(kind)
