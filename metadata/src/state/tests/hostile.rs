@@ -64,6 +64,24 @@ fn read_all(state: &State) {
     };
     assert_eq!(state.offsets(&request).partitions.len(), ids.len() * 3);
     let _ = (state.agents(), state.pressure(), state.fingerprint());
+    let mut members = 0;
+    for (number, group) in state.groups() {
+        let offsets = state.committed_offsets(number);
+        let ordered: Vec<PartitionId> = offsets.map(|(id, _)| id).collect();
+        let found = ordered
+            .iter()
+            .filter_map(|id| state.committed_offset(number, *id));
+        assert_eq!(
+            found.count(),
+            ordered.len(),
+            "each is found where it is listed"
+        );
+        members += group.members();
+        if let Some(group) = group.consumer() {
+            let _ = group.state();
+        }
+    }
+    assert!(members == 0 || state.usage().group_bytes > 0);
 }
 
 /// What administrators ask of a topic.
