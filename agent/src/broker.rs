@@ -26,6 +26,7 @@ use crate::{
     },
     fence::{Fence, Readiness, WatchedBucket},
     fetch::{FetchPath, cache::FreshRun, run::Run},
+    group_calls::WAITING_MAX,
     peers::{PeerService, ZonePeers},
     produce::{ProduceParts, ProducePath},
     session::AgentSession,
@@ -73,6 +74,7 @@ pub struct Broker {
     connections: Connections,
     traffic: Traffic,
     request_memory: Arc<Semaphore>,
+    waiting_calls: Semaphore,
     draining: CancellationToken,
     closing: CancellationToken,
 }
@@ -173,6 +175,7 @@ impl Broker {
             connections: Connections::default(),
             traffic: Traffic::default(),
             request_memory: Arc::new(Semaphore::new(memory.min(Semaphore::MAX_PERMITS))),
+            waiting_calls: Semaphore::new(WAITING_MAX),
             draining: CancellationToken::new(),
             closing: CancellationToken::new(),
         }))
@@ -288,6 +291,11 @@ impl Broker {
     /// Memory for requests that are being read or wait for their answer.
     pub(crate) fn request_memory(&self) -> Arc<Semaphore> {
         Arc::clone(&self.request_memory)
+    }
+
+    /// Places for calls that wait at the metadata leader.
+    pub(crate) fn waiting_calls(&self) -> &Semaphore {
+        &self.waiting_calls
     }
 }
 

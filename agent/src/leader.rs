@@ -72,7 +72,8 @@ fn wait_max(timeout_ms: i32) -> Duration {
         .min(CALL_MAX)
 }
 
-fn envelope(broker: &Broker, context: &RequestContext, wait_max: Duration) -> Envelope {
+/// Who asks, and for how long; without a call id.
+pub(crate) fn envelope(broker: &Broker, context: &RequestContext, wait_max: Duration) -> Envelope {
     Envelope {
         client_api_key: context.api_key,
         client_api_version: context.api_version,
@@ -86,7 +87,8 @@ fn envelope(broker: &Broker, context: &RequestContext, wait_max: Duration) -> En
     }
 }
 
-fn refused(error: impl std::fmt::Display) -> MetadataError {
+/// What cannot be encoded or decoded is not sent again.
+pub(crate) fn refused(error: impl std::fmt::Display) -> MetadataError {
     MetadataError::Refused {
         reason: error.to_string(),
     }

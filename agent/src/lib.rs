@@ -10,6 +10,7 @@ pub mod broker_configs;
 pub mod connection;
 pub mod fence;
 pub mod fetch;
+mod group_calls;
 pub mod guard;
 mod leader;
 pub mod listener;

@@ -62,6 +62,13 @@ impl<'a> Candidates<'a> {
             .flat_map(|agent| (0..node_count(agent)).map(move |index| Node { agent, index }))
     }
 
+    /// The node id at `index` of the agent of `slot`, if that is a candidate and has as many.
+    #[must_use]
+    pub fn at(&self, slot: WriterSlot, index: u8) -> Option<Node<'a>> {
+        let agent = self.agents.iter().copied().find(|a| a.slot == slot)?;
+        (index < node_count(agent)).then_some(Node { agent, index })
+    }
+
     /// The node that leads a partition, in this client's eyes. None = there is no live agent.
     #[must_use]
     pub fn leader(&self, partition: PartitionId) -> Option<Node<'a>> {
@@ -185,6 +192,24 @@ mod tests {
         assert_eq!(nodes("c", None), [0, 16, 17]);
         assert_eq!(nodes("", None), [0, 16, 17]);
         assert_eq!(nodes("b", Some(WriterSlot(1))), [0]);
+    }
+
+    #[test]
+    fn a_node_is_found_where_it_is_a_candidate() {
+        let agents = [agent(0, "a", 1), agent(1, "b", 2)];
+        for (zone, without, slot, index, found) in [
+            ("", None, 1, 1, Some(17)),
+            ("b", None, 1, 0, Some(16)),
+            ("b", None, 1, 2, None),
+            ("a", None, 1, 0, None),
+            ("b", Some(WriterSlot(1)), 1, 0, None),
+            ("b", Some(WriterSlot(1)), 0, 0, Some(0)),
+            ("", None, 2, 0, None),
+        ] {
+            let candidates = Candidates::of(&agents, zone, without);
+            let id = candidates.at(WriterSlot(slot), index).map(|node| node.id());
+            assert_eq!(id, found, "{zone:?} {without:?} {slot} {index}");
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! For tests: a broker on the fake metadata service and a bucket in memory, and a client that speaks raw
 //! frames over a pipe.
 
+pub(crate) mod groups;
+pub(crate) mod v10;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use aquifer_metadata_api::{fake::Fake, register::AgentAddress};
@@ -61,12 +64,31 @@ impl Client {
         client_id: &'static str,
         peer: SocketAddr,
     ) -> Self {
+        Self::open(broker, client_id, peer, 0)
+    }
+
+    /// A client that connects to one of the agent's node ids.
+    pub(crate) fn connect_at(
+        broker: &Arc<Broker>,
+        client_id: &'static str,
+        node_index: u8,
+    ) -> Self {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 40_000));
+        Self::open(broker, client_id, peer, node_index)
+    }
+
+    fn open(
+        broker: &Arc<Broker>,
+        client_id: &'static str,
+        peer: SocketAddr,
+        node_index: u8,
+    ) -> Self {
         let (io, server) = tokio::io::duplex(PIPE_BYTES);
         let serving = Arc::clone(broker);
         broker
             .ports
             .tasks
-            .spawn(async move { serving.serve(server, 0, peer).await });
+            .spawn(async move { serving.serve(server, node_index, peer).await });
         Self {
             io,
             next_correlation_id: 1,
@@ -81,6 +103,15 @@ impl Client {
         version: i16,
         request: &Q,
     ) -> (i32, Bytes) {
+        let mut body = BytesMut::new();
+        request
+            .encode(&mut body, version)
+            .unwrap_or_else(|e| panic!("{api:?} v{version}: {e}"));
+        self.frame_of(api, version, &body)
+    }
+
+    /// The same of a body that is encoded already.
+    pub(crate) fn frame_of(&mut self, api: ApiKey, version: i16, body: &[u8]) -> (i32, Bytes) {
         let correlation_id = self.next_correlation_id;
         self.next_correlation_id += 1;
         let header = RequestHeader::default()
@@ -92,9 +123,7 @@ impl Client {
         header
             .encode(&mut frame, api.request_header_version(version))
             .expect("headers have every version");
-        request
-            .encode(&mut frame, version)
-            .unwrap_or_else(|e| panic!("{api:?} v{version}: {e}"));
+        frame.extend_from_slice(body);
         let mut whole = BytesMut::new();
         whole.put_u32(u32::try_from(frame.len()).expect("small"));
         whole.extend_from_slice(&frame);
@@ -151,6 +180,20 @@ impl Client {
         request: &Q,
     ) -> A {
         let sent = self.send(api, version, request).await;
+        let (received, answer) = self.receive(api, version).await;
+        assert_eq!(sent, received, "{api:?} v{version}");
+        answer
+    }
+
+    /// The same with a body that is encoded already.
+    pub(crate) async fn call_of<A: Decodable>(
+        &mut self,
+        api: ApiKey,
+        version: i16,
+        body: &[u8],
+    ) -> A {
+        let (sent, frame) = self.frame_of(api, version, body);
+        self.send_bytes(&frame).await;
         let (received, answer) = self.receive(api, version).await;
         assert_eq!(sent, received, "{api:?} v{version}");
         answer

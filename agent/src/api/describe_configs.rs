@@ -1,10 +1,12 @@
 //! DescribeConfigs (32), versions 1 to 4: from this agent's view, after it has seen everything that the
 //! leader had decided, so that whoever altered a config through another agent sees it here.
 //!
-//! Configs are the same on every agent but for its address; so each can describe every live node.
+//! Configs are the same on every agent but for its address; so each can describe every live node. Those of
+//! groups are the leader's to describe: no agent keeps them.
 
 mod answer;
 mod fixed;
+mod groups;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +26,7 @@ use kafka_protocol::{
     messages::{DescribeConfigsRequest, describe_configs_request::DescribeConfigsResource},
 };
 
-use self::answer::Answer;
+use self::{answer::Answer, groups::Groups};
 use super::{Close, Reply, RequestContext, errors, nodes::Nodes, shown};
 use crate::broker::Broker;
 
@@ -49,9 +51,18 @@ pub(crate) async fn handle(
     // Kafka refuses all of a request that names a type that it does not know.
     let known = resources.iter().all(|r| is_known(r.resource_type));
     let mut answer = Answer::new(&request, context.api_version);
+    let mut groups = Groups::of(&request);
     for (i, resource) in resources.iter().enumerate() {
         let described = if answer.bytes() >= ANSWER_BYTES_MAX {
             invalid("the answer would be too large: ask for fewer resources at a time")
+        } else if known && groups::is_asked(resource) {
+            match groups.next(broker, context, &resources[i..]).await {
+                Ok(result) => {
+                    answer.pass(resource, result)?;
+                    continue;
+                }
+                Err(refusal) => Err(refusal),
+            }
         } else if known {
             describe(broker, &nodes, resource, &current)
         } else {
@@ -112,8 +123,8 @@ fn describe(
             invalid("Client metrics subscription name must not be empty")
         }
         CLIENT_METRICS => Ok(fixed::client_metrics()),
-        GROUP if name.is_empty() => invalid("Group name must not be empty"),
-        GROUP => Ok(fixed::group()),
+        // Those with a name are the leader's.
+        GROUP => invalid("Group name must not be empty"),
         _ => invalid("there is no such type of resource"),
     }
 }

@@ -1,6 +1,6 @@
 //! From our errors to Kafka's codes, in one place.
 
-use aquifer_metadata_api::{MetadataError, commit::Rejection};
+use aquifer_metadata_api::{MetadataError, commit::Rejection, kafka::LeaderApi};
 use kafka_protocol::ResponseError;
 
 use crate::telemetry::TelemetryError;
@@ -72,6 +72,37 @@ pub fn producer_id_code(error: &MetadataError) -> ResponseError {
     }
 }
 
+/// The code for a call of a group without an answer, after this agent has repeated it as often as it may. None
+/// of them makes a client give its group up:
+/// - a heartbeat is answered as by a coordinator that still loads, which is all that the Java client takes from
+///   one; its member is fenced by the next one that is heard, if at all
+/// - SyncGroup must not be answered COORDINATOR_LOAD_IN_PROGRESS, which the Java client does not expect there
+/// - OffsetFetch has no effect, so it says what every release of the clients retries.
+#[must_use]
+pub fn group_code(api: LeaderApi, error: &MetadataError) -> i16 {
+    if let MetadataError::Refused { .. } = error {
+        return ResponseError::UnknownServerError.code();
+    }
+    let surely_not = matches!(
+        error,
+        MetadataError::Unavailable {
+            may_have_happened: false,
+            ..
+        }
+    );
+    let code = match api {
+        LeaderApi::Heartbeat => return 0,
+        LeaderApi::ConsumerGroupHeartbeat | LeaderApi::JoinGroup | LeaderApi::OffsetFetch => {
+            ResponseError::CoordinatorLoadInProgress
+        }
+        LeaderApi::SyncGroup | LeaderApi::OffsetCommit => ResponseError::CoordinatorNotAvailable,
+        LeaderApi::LeaveGroup => ResponseError::NotCoordinator,
+        _ if surely_not => ResponseError::CoordinatorLoadInProgress,
+        _ => ResponseError::CoordinatorNotAvailable,
+    };
+    code.code()
+}
+
 /// The code for metrics of a client that are not taken.
 pub(crate) fn telemetry_code(error: TelemetryError) -> ResponseError {
     match error {
@@ -81,5 +112,54 @@ pub(crate) fn telemetry_code(error: TelemetryError) -> ResponseError {
         TelemetryError::UnsupportedCodec => ResponseError::UnsupportedCompressionType,
         TelemetryError::TooLarge => ResponseError::TelemetryTooLarge,
         TelemetryError::Corrupt => ResponseError::InvalidRecord,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unavailable(may_have_happened: bool) -> MetadataError {
+        MetadataError::Unavailable {
+            reason: "gone".to_owned(),
+            may_have_happened,
+        }
+    }
+
+    #[test]
+    fn calls_of_groups_without_an_answer_are_retried_by_clients() {
+        for (api, not_happened, may_have_happened) in [
+            (LeaderApi::Heartbeat, 0, 0),
+            (LeaderApi::ConsumerGroupHeartbeat, 14, 14),
+            (LeaderApi::JoinGroup, 14, 14),
+            (LeaderApi::SyncGroup, 15, 15),
+            (LeaderApi::OffsetCommit, 15, 15),
+            (LeaderApi::OffsetFetch, 14, 14),
+            (LeaderApi::LeaveGroup, 16, 16),
+            (LeaderApi::DescribeGroups, 14, 15),
+            (LeaderApi::ListGroups, 14, 15),
+            (LeaderApi::DeleteGroups, 14, 15),
+            (LeaderApi::OffsetDelete, 14, 15),
+            (LeaderApi::ConsumerGroupDescribe, 14, 15),
+        ] {
+            assert_eq!(
+                group_code(api, &unavailable(false)),
+                not_happened,
+                "{api:?}"
+            );
+            assert_eq!(
+                group_code(api, &unavailable(true)),
+                may_have_happened,
+                "{api:?}"
+            );
+            let lost = MetadataError::LostRows {
+                reason: "lost".to_owned(),
+            };
+            assert_eq!(group_code(api, &lost), may_have_happened, "{api:?}");
+            let refused = MetadataError::Refused {
+                reason: "no".to_owned(),
+            };
+            assert_eq!(group_code(api, &refused), -1, "{api:?}");
+        }
     }
 }

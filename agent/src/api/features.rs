@@ -1,7 +1,8 @@
 //! Features of the cluster that clients are told of (KIP-584): which protocols work, at which level.
 //!
-//! None yet. `group.version` and `transaction.version` steer clients to protocols that do not work here so
-//! far, and Kafka's `metadata.version` is the format of a metadata log that does not exist here.
+//! `group.version` 1 is the consumer group protocol (KIP-848). `transaction.version` would steer clients to a
+//! protocol that does not work here so far, and Kafka's `metadata.version` is the format of a metadata log that
+//! does not exist here.
 
 use kafka_protocol::{
     messages::{
@@ -27,7 +28,12 @@ pub(super) struct Feature {
 }
 
 /// Every feature.
-pub(super) const FEATURES: &[Feature] = &[];
+pub(super) const FEATURES: &[Feature] = &[Feature {
+    name: "group.version",
+    min: 0,
+    max: 1,
+    level: 1,
+}];
 
 /// First version of ApiVersions that has features.
 const FEATURES_VERSION: i16 = 3;

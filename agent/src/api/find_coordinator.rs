@@ -1,10 +1,10 @@
 //! FindCoordinator (10), versions 0 to 6: which broker coordinates a group or a transactional id.
 //!
-//! Coordination is the metadata leader's, so any agent will do: one of the client's zone is named. Groups
-//! and transactions do not work yet, and naming a coordinator is what makes clients say so at once: they
-//! find that it serves no JoinGroup, or are refused by its InitProducerId. COORDINATOR_NOT_AVAILABLE
-//! would make them ask for ever. Share coordinators (key type 2) are INVALID_REQUEST, as with a Kafka that
-//! has share groups switched off.
+//! Coordination is the metadata leader's, so any agent will do: the one that is asked names itself, at the node
+//! id that was asked, which saves the client a connection. While it must not be named, or is of another zone,
+//! the key chooses one of the client's zone. Transactions do not work yet: InitProducerId says so at once, where
+//! COORDINATOR_NOT_AVAILABLE would make clients ask for ever. Share coordinators (key type 2) are
+//! INVALID_REQUEST, as with a Kafka that has share groups switched off.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use kafka_protocol::{
 };
 
 use super::{Close, Reply, RequestContext, nodes::Nodes};
-use crate::broker::Broker;
+use crate::{broker::Broker, placement::Node};
 
 /// Key types: group, transactional id.
 const KEY_TYPES: std::ops::RangeInclusive<i8> = 0..=1;
@@ -35,7 +35,8 @@ pub(crate) async fn handle(
 ) -> Result<Reply, Close> {
     let request: FindCoordinatorRequest = context.decode(body)?;
     let nodes = Nodes::of(broker, context);
-    let find = |key: &StrBytes| coordinator(&nodes, request.key_type, key);
+    let asked = nodes.asked(broker, context);
+    let find = |key: &StrBytes| coordinator(&nodes, asked, request.key_type, key);
     if context.api_version >= BATCHED_SINCE {
         let coordinators = request.coordinator_keys.iter().map(find).collect();
         return context.reply(&FindCoordinatorResponse::default().with_coordinators(coordinators));
@@ -56,7 +57,12 @@ pub(crate) async fn handle(
     context.reply(&response)
 }
 
-fn coordinator(nodes: &Nodes, key_type: i8, key: &StrBytes) -> Coordinator {
+fn coordinator(
+    nodes: &Nodes,
+    asked: Option<Node<'_>>,
+    key_type: i8,
+    key: &StrBytes,
+) -> Coordinator {
     let failed = |error: ResponseError, why| {
         Coordinator::default()
             .with_key(key.clone())
@@ -71,7 +77,7 @@ fn coordinator(nodes: &Nodes, key_type: i8, key: &StrBytes) -> Coordinator {
             "there are no coordinators of this type",
         );
     }
-    match nodes.candidates().coordinator(key) {
+    match asked.or_else(|| nodes.candidates().coordinator(key)) {
         Some(node) => Coordinator::default()
             .with_key(key.clone())
             .with_node_id(BrokerId(node.id()))

@@ -1,10 +1,13 @@
 //! ListConfigResources (74), versions 0 and 1: what has configs, by name (KIP-1142). Version 0 asks for
-//! subscriptions to clients' metrics (KIP-714), of which there are none. Groups have no configs either.
+//! subscriptions to clients' metrics (KIP-714), of which there are none. Which groups have configs of their own
+//! the metadata leader says.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use aquifer_metadata_api::config::alter::resource_type::{
-    BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC,
+use aquifer_metadata_api::{
+    MetadataError,
+    config::alter::resource_type::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC},
+    kafka::LeaderApi,
 };
 use bytes::Bytes;
 use kafka_protocol::{
@@ -17,10 +20,12 @@ use kafka_protocol::{
 };
 
 use super::{Close, Reply, RequestContext, errors, nodes::Nodes};
-use crate::broker::Broker;
+use crate::{broker::Broker, group_calls};
 
 /// Every type, in the order of the answer (Kafka's).
 const TYPES: [i8; 5] = [GROUP, CLIENT_METRICS, BROKER_LOGGER, BROKER, TOPIC];
+/// How long this agent tries to ask for groups: clients give up after 30 s.
+const PATIENCE: Duration = Duration::from_secs(25);
 
 pub(crate) async fn handle(
     broker: &Arc<Broker>,
@@ -53,6 +58,15 @@ pub(crate) async fn handle(
                 let nodes = nodes.candidates();
                 nodes.nodes().map(|node| node.id().to_string()).collect()
             }
+            GROUP => match group_names(broker, context).await {
+                Ok(names) => names,
+                Err(error) => {
+                    tracing::debug!(%error, "groups that have configs cannot be listed");
+                    let code = errors::controller_code(&error).code();
+                    let failed = ListConfigResourcesResponse::default().with_error_code(code);
+                    return context.reply(&failed);
+                }
+            },
             _ => Vec::new(),
         };
         response
@@ -64,6 +78,21 @@ pub(crate) async fn handle(
             }));
     }
     context.reply(&response)
+}
+
+/// The groups that have configs of their own.
+async fn group_names(
+    broker: &Broker,
+    context: &RequestContext,
+) -> Result<Vec<String>, MetadataError> {
+    let request = ListConfigResourcesRequest::default().with_resource_types(vec![GROUP]);
+    let api = LeaderApi::ListConfigResources;
+    let answered: ListConfigResourcesResponse =
+        group_calls::call(broker, context, api, &request, PATIENCE).await?;
+    let groups = answered.config_resources.into_iter();
+    Ok(groups
+        .map(|group| group.resource_name.to_string())
+        .collect())
 }
 
 fn topic_names(broker: &Broker) -> Vec<String> {

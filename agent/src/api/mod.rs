@@ -21,16 +21,21 @@ use crate::{
 mod alter_configs;
 mod alter_partition_reassignments;
 mod api_versions;
+pub(crate) mod compact;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_acls;
 mod create_partitions;
 mod create_topics;
 mod delete_acls;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_acls;
 mod describe_client_quotas;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
@@ -42,17 +47,24 @@ mod features;
 pub(crate) mod fetch;
 mod find_coordinator;
 mod get_telemetry_subscriptions;
+mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
 mod list_config_resources;
 mod list_groups;
 pub(crate) mod list_offsets;
 mod list_partition_reassignments;
 mod metadata;
 pub(crate) mod nodes;
+pub(crate) mod offset_commit;
+mod offset_delete;
+pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 mod produce;
 mod push_telemetry;
+mod sync_group;
 #[cfg(test)]
 mod tests;
 mod update_features;
@@ -136,7 +148,7 @@ pub(crate) async fn handle(
     reply
 }
 
-/// Answers a request of those APIs that administrators' tools use.
+/// Answers a request of those APIs that groups and administrators' tools use.
 #[rustfmt::skip]
 async fn administer(
     broker: &Arc<Broker>,
@@ -147,14 +159,18 @@ async fn administer(
     match api {
         ApiKey::AlterConfigs => alter_configs::handle(broker, context, body).await,
         ApiKey::AlterPartitionReassignments => alter_partition_reassignments::handle(broker, context, body).await,
+        ApiKey::ConsumerGroupDescribe => consumer_group_describe::handle(broker, context, body).await,
+        ApiKey::ConsumerGroupHeartbeat => consumer_group_heartbeat::handle(broker, context, body).await,
         ApiKey::CreateAcls => create_acls::handle(broker, context, body).await,
         ApiKey::CreatePartitions => create_partitions::handle(broker, context, body).await,
         ApiKey::DeleteAcls => delete_acls::handle(broker, context, body).await,
+        ApiKey::DeleteGroups => delete_groups::handle(broker, context, body).await,
         ApiKey::DeleteRecords => delete_records::handle(broker, context, body).await,
         ApiKey::DescribeAcls => describe_acls::handle(broker, context, body).await,
         ApiKey::DescribeClientQuotas => describe_client_quotas::handle(broker, context, body).await,
         ApiKey::DescribeCluster => describe_cluster::handle(broker, context, body).await,
         ApiKey::DescribeConfigs => describe_configs::handle(broker, context, body).await,
+        ApiKey::DescribeGroups => describe_groups::handle(broker, context, body).await,
         ApiKey::DescribeLogDirs => describe_log_dirs::handle(broker, context, body).await,
         ApiKey::DescribeProducers => describe_producers::handle(broker, context, body).await,
         ApiKey::DescribeQuorum => describe_quorum::handle(broker, context, body).await,
@@ -162,11 +178,18 @@ async fn administer(
         ApiKey::DescribeUserScramCredentials => describe_user_scram_credentials::handle(broker, context, body).await,
         ApiKey::ElectLeaders => elect_leaders::handle(broker, context, body).await,
         ApiKey::GetTelemetrySubscriptions => get_telemetry_subscriptions::handle(broker, context, body).await,
+        ApiKey::Heartbeat => heartbeat::handle(broker, context, body).await,
         ApiKey::IncrementalAlterConfigs => incremental_alter_configs::handle(broker, context, body).await,
+        ApiKey::JoinGroup => join_group::handle(broker, context, body).await,
+        ApiKey::LeaveGroup => leave_group::handle(broker, context, body).await,
         ApiKey::ListConfigResources => list_config_resources::handle(broker, context, body).await,
         ApiKey::ListGroups => list_groups::handle(broker, context, body).await,
         ApiKey::ListPartitionReassignments => list_partition_reassignments::handle(broker, context, body).await,
+        ApiKey::OffsetCommit => offset_commit::handle(broker, context, body).await,
+        ApiKey::OffsetDelete => offset_delete::handle(broker, context, body).await,
+        ApiKey::OffsetFetch => offset_fetch::handle(broker, context, body).await,
         ApiKey::PushTelemetry => push_telemetry::handle(broker, context, body).await,
+        ApiKey::SyncGroup => sync_group::handle(broker, context, body).await,
         ApiKey::UpdateFeatures => update_features::handle(broker, context, body).await,
         _ => Err(Close::Unhandled {
             api_key: context.api_key,

@@ -22,6 +22,9 @@ pub(super) const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 /// The same for the cluster (codes 5, 7 to 12).
 pub(super) const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
+/// The same for a group (codes 3, 6, 8, 10, 11).
+pub(super) const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
+
 /// A load balancer is told as the agent of this slot.
 const BALANCER_SLOT: WriterSlot = WriterSlot(0);
 
@@ -84,12 +87,14 @@ impl Nodes {
     /// whole cluster's where clients ask every node and add up.
     pub(super) fn at_controller(&self, broker: &Broker, context: &RequestContext) -> bool {
         let registration = broker.session.registration();
-        let own = match &broker.settings.advertise {
-            Advertise::Direct => registration.slot,
-            Advertise::LoadBalancer { .. } => BALANCER_SLOT,
-        };
+        let own = own_slot(broker);
         let controller = self.candidates().controller(registration.cluster);
         controller.is_some_and(|c| c.agent.slot == own && c.index == context.node_index)
+    }
+
+    /// The node that the request came to, if this client is told of it.
+    pub(super) fn asked(&self, broker: &Broker, context: &RequestContext) -> Option<Node<'_>> {
+        self.candidates().at(own_slot(broker), context.node_index)
     }
 
     pub(crate) fn host(&self, node: &Node<'_>) -> StrBytes {
@@ -101,6 +106,14 @@ impl Nodes {
     pub(crate) fn rack(&self, node: &Node<'_>) -> Option<StrBytes> {
         let zone = &node.agent.address.zone;
         (!zone.is_empty()).then(|| StrBytes::from_string(zone.clone()))
+    }
+}
+
+/// As which agent clients know this one.
+fn own_slot(broker: &Broker) -> WriterSlot {
+    match &broker.settings.advertise {
+        Advertise::Direct => broker.session.registration().slot,
+        Advertise::LoadBalancer { .. } => BALANCER_SLOT,
     }
 }
 

@@ -1,6 +1,10 @@
 //! Writing answers: in the order of the requests, several in one vectored write where they are ready.
 
-use std::{collections::VecDeque, io, io::IoSlice};
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    sync::{Arc, OnceLock},
+};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
@@ -28,8 +32,8 @@ pub(super) struct Held {
     pub(super) _bytes: OwnedSemaphorePermit,
     /// Its share of all connections' memory.
     pub(super) _memory: Option<OwnedSemaphorePermit>,
-    /// The connection's right to a large answer.
-    pub(super) _large: Option<OwnedSemaphorePermit>,
+    /// The connection's right to a large answer, where the answer is one.
+    pub(super) _large: Option<Arc<OnceLock<OwnedSemaphorePermit>>>,
 }
 
 /// A request on its way.
@@ -40,7 +44,7 @@ pub(super) struct InFlight {
     pub(super) api: ApiKey,
     /// The version of the request (0 where a v0 body answers an unknown ApiVersions version).
     pub(super) version: i16,
-    /// True = a stopping agent waits for its answer (not so for parked fetches).
+    /// True = a stopping agent waits for its answer (not so for what waits for others).
     pub(super) awaited_at_drain: bool,
     /// The answer.
     pub(super) answer: BoxFuture<'static, Result<Reply, End>>,

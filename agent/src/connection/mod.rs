@@ -1,8 +1,8 @@
 //! Kafka connections: frames in, answers out, in order.
 //!
-//! Only Produce overlaps Produce on a connection, and a Fetch waits beside them; any other request is
-//! dispatched after the previous one that is no Produce was answered. Bad input ends the connection
-//! after everything before it was answered.
+//! Only Produce overlaps Produce on a connection, and a Fetch, JoinGroup or SyncGroup waits beside them; any
+//! other request is dispatched after the previous one that is no Produce was answered. Bad input ends the
+//! connection after everything before it was answered.
 
 mod answer;
 mod end;
@@ -13,8 +13,12 @@ mod tests;
 mod traffic;
 pub mod zone;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
+use futures::future::BoxFuture;
 use kafka_protocol::messages::ApiKey;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf},
@@ -133,8 +137,8 @@ struct Dispatcher<'a> {
     bytes: Arc<Semaphore>,
     /// The right to a large answer: one at a time.
     large: Arc<Semaphore>,
-    /// Ends when the fetch that was started last is done.
-    fetch: Option<oneshot::Receiver<()>>,
+    /// The request that waits, if any; ends when it is done.
+    waiting: Option<(ApiKey, oneshot::Receiver<()>)>,
     client_id: String,
     hints: ClientHints,
     zone: ClientZone,
@@ -158,7 +162,7 @@ impl<'a> Dispatcher<'a> {
             places: Arc::new(Semaphore::new(limits.requests_in_flight_max.max(1))),
             bytes: Arc::new(Semaphore::new(limits.request_bytes_in_flight_max.max(1))),
             large: Arc::new(Semaphore::new(1)),
-            fetch: None,
+            waiting: None,
             client_id: String::new(),
             hints: ClientHints::default(),
             zone: broker.zone_of(&ClientHints::default(), "", handle.peer().ip()),
@@ -176,6 +180,10 @@ impl<'a> Dispatcher<'a> {
                 Err(ReadError::Refused(refusal)) => Some(End::Refused(refusal)),
                 Err(error) => return error.into(),
             };
+            if let Some(End::Drained) = ended {
+                drop(self.requests);
+                return std::future::pending().await;
+            }
             if let Some(end) = ended {
                 // The receiver lives as long as this future.
                 let _ = self.requests.send(InFlight::end(end));
@@ -227,12 +235,12 @@ impl<'a> Dispatcher<'a> {
         let answered_version = if known { header.api_version } else { 0 };
         let correlation_id = header.correlation_id;
         let body = frame.bytes.slice(header.body_at..);
-        let answer = self.start(served, context, body, &mut held).await;
+        let answer = self.start(served, context, body, &mut held).await?;
         let _ = self.requests.send(InFlight {
             correlation_id,
             api: served.api,
             version: answered_version,
-            awaited_at_drain: served.api != ApiKey::Fetch,
+            awaited_at_drain: !waits(served.api),
             answer,
             held: Some(held),
         });
@@ -289,41 +297,71 @@ impl<'a> Dispatcher<'a> {
         context: RequestContext,
         body: bytes::Bytes,
         held: &mut Held,
-    ) -> futures::future::BoxFuture<'static, Result<api::Reply, End>> {
+    ) -> Result<BoxFuture<'static, Result<api::Reply, End>>, End> {
         let broker = Arc::clone(self.broker);
-        match served.api {
+        let answer: BoxFuture<'static, Result<api::Reply, End>> = match served.api {
             ApiKey::Produce => Box::pin(api::start_produce(&broker, &context, body)).await,
-            ApiKey::Fetch => {
-                self.fetch_done().await;
+            waiting if waits(waiting) => {
+                self.waited().await?;
                 let (done, when_done) = oneshot::channel::<()>();
-                self.fetch = Some(when_done);
+                self.waiting = Some((waiting, when_done));
+                // A fetch has bounds of its own; the answer to a group's leader lists every member.
+                let large = (waiting != ApiKey::Fetch)
+                    .then(|| (Arc::clone(&self.large), Arc::new(OnceLock::new())));
+                held._large = large.as_ref().map(|(_, right)| Arc::clone(right));
                 Box::pin(async move {
-                    let reply = Box::pin(api::handle(&broker, &context, ApiKey::Fetch, body)).await;
+                    let reply = Box::pin(api::handle(&broker, &context, waiting, body)).await;
+                    if let (true, Some((large, right))) = (is_large(&reply), large) {
+                        let acquired = large.acquire_owned().await;
+                        // Set once, here.
+                        let _ = right.set(acquired.expect("it is never closed"));
+                    }
                     drop(done);
                     reply.map_err(End::Handler)
                 })
             }
             other => {
-                self.fetch_done().await;
+                self.waited().await?;
                 let reply = Box::pin(api::handle(&broker, &context, other, body)).await;
-                if reply
-                    .as_ref()
-                    .is_ok_and(|reply| reply.bytes() > LARGE_ANSWER_BYTES)
-                {
+                if is_large(&reply) {
                     let large = Arc::clone(&self.large).acquire_owned();
-                    held._large = Some(large.await.expect("it is never closed"));
+                    let right = large.await.expect("it is never closed");
+                    held._large = Some(Arc::new(OnceLock::from(right)));
                 }
                 Box::pin(std::future::ready(reply.map_err(End::Handler)))
             }
-        }
+        };
+        Ok(answer)
     }
 
-    async fn fetch_done(&mut self) {
-        if let Some(done) = self.fetch.take() {
-            // Dropped without a value when it is done.
+    /// Waits until the request that waits is done. A stopping agent waits for a fetch, which is soon over, but
+    /// for no member of a group: what was sent behind it is not taken then.
+    async fn waited(&mut self) -> Result<(), End> {
+        let Some((api, done)) = self.waiting.take() else {
+            return Ok(());
+        };
+        // Dropped without a value when it is done.
+        if api == ApiKey::Fetch {
             let _ = done.await;
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            _ = done => Ok(()),
+            () = self.broker.closing().cancelled() => Err(End::Drained),
         }
     }
+}
+
+/// Whether requests wait for something that happens elsewhere: new data, or the other members of a group. A
+/// stopping agent does not wait for them.
+fn waits(api: ApiKey) -> bool {
+    matches!(api, ApiKey::Fetch | ApiKey::JoinGroup | ApiKey::SyncGroup)
+}
+
+fn is_large(reply: &Result<api::Reply, Close>) -> bool {
+    let reply = reply.as_ref();
+    reply.is_ok_and(|reply| reply.bytes() > LARGE_ANSWER_BYTES)
 }
 
 impl From<Close> for End {

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 mod admin;
+mod groups;
 
 use super::{GuardError, Header, check, walk_body};
 use crate::api::versions::{SERVED, Served, find, wire_key};
@@ -394,7 +395,9 @@ fn body(api: ApiKey, version: i16) -> BoxedStrategy<Vec<u8>> {
         ApiKey::CreateTopics => create_topics_request(version),
         ApiKey::DeleteTopics => delete_topics_request(version),
         ApiKey::OffsetForLeaderEpoch => epoch_request(version),
-        other => admin::body(other, version).unwrap_or_else(|| small_request(other, version)),
+        other => admin::body(other, version)
+            .or_else(|| groups::body(other, version))
+            .unwrap_or_else(|| small_request(other, version)),
     }
 }
 
@@ -436,6 +439,7 @@ fn decode(api: ApiKey, version: i16, bytes: &[u8]) -> Result<usize, String> {
             decode_as::<DescribeTopicPartitionsRequest>(bytes, version)
         }
         other => admin::decode(other, version, bytes)
+            .or_else(|| groups::decode(other, version, bytes))
             .unwrap_or_else(|| panic!("{other:?} is served and not decoded here")),
     }
 }

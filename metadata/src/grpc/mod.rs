@@ -55,7 +55,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct GrpcServerSettings {
     /// Most connections at once; further ones wait to be accepted. Default 4,096: some per agent.
     pub connections_max: usize,
-    /// Most calls at once on one connection. Default 1,024: the fetches of one agent that locate.
+    /// Most calls at once on one connection. Default 16,384: an agent lets up to 8,192 members of groups wait,
+    /// on a connection of their own; what it still cancels of an earlier sending counts, too.
     pub calls_per_connection_max: u32,
     /// Silence after which an agent is asked for a sign of life. Default 1 s; with
     /// [`Self::keep_alive_timeout`] the watch of an agent that stands still ends within 3 s, which takes
@@ -71,7 +72,7 @@ impl Default for GrpcServerSettings {
     fn default() -> Self {
         Self {
             connections_max: 4_096,
-            calls_per_connection_max: 1_024,
+            calls_per_connection_max: 16_384,
             keep_alive_interval: Duration::from_secs(1),
             keep_alive_timeout: Duration::from_secs(2),
             admission_timeout: Duration::from_secs(10),

@@ -67,10 +67,35 @@ impl<'a> Answer<'a> {
                 .with_error_code(error.code())
                 .with_error_message(Some(StrBytes::from_string(why))),
         };
+        self.encode(&result)
+    }
+
+    fn encode(&mut self, result: &DescribeConfigsResult) -> Result<(), Close> {
         let encoded = result.encode(&mut self.body, self.version);
         encoded.map_err(|error| Close::Unencodable {
             reason: error.to_string(),
         })
+    }
+
+    /// Adds a resource that the metadata leader has described.
+    pub(super) fn pass(
+        &mut self,
+        resource: &DescribeConfigsResource,
+        mut result: DescribeConfigsResult,
+    ) -> Result<(), Close> {
+        result.resource_type = resource.resource_type;
+        result.resource_name = resource.resource_name.clone();
+        let wanted = wanted(resource);
+        result.configs.retain(|config| wanted(&config.name));
+        for config in &mut result.configs {
+            if !self.request.include_synonyms {
+                config.synonyms.clear();
+            }
+            if !self.request.include_documentation {
+                config.documentation = None;
+            }
+        }
+        self.encode(&result)
     }
 
     /// The whole answer.
@@ -86,10 +111,7 @@ impl<'a> Answer<'a> {
         resource: &DescribeConfigsResource,
         described: Vec<Described>,
     ) -> Vec<DescribeConfigsResourceResult> {
-        let keys = resource.configuration_keys.iter().flatten();
-        let keys: BTreeSet<&str> = keys.map(StrBytes::as_str).collect();
-        // No names at all ask for everything, as null does.
-        let wanted = |name: &str| keys.is_empty() || keys.contains(name);
+        let wanted = wanted(resource);
         described
             .into_iter()
             .filter(|config| wanted(&config.name))
@@ -122,6 +144,14 @@ impl<'a> Answer<'a> {
             .with_config_type(config.kind.wire_code())
             .with_documentation(documentation)
     }
+}
+
+/// Whether a config of this name is asked for.
+fn wanted(resource: &DescribeConfigsResource) -> impl Fn(&str) -> bool {
+    let keys = resource.configuration_keys.iter().flatten();
+    let keys: BTreeSet<&str> = keys.map(StrBytes::as_str).collect();
+    // No names at all ask for everything, as null does.
+    move |name: &str| keys.is_empty() || keys.contains(name)
 }
 
 fn varint(body: &mut BytesMut, mut value: usize) {

@@ -2,21 +2,30 @@ use aquifer_metadata_api::{
     Metadata,
     config::{TOPIC_CONFIGS, broker::BROKER_CONFIGS},
     fake::Fake,
+    kafka::KafkaCall,
     register::{AgentAddress, RegisterRequest},
 };
+use aquifer_store::Ports;
 use kafka_protocol::{
     messages::{
         AlterConfigsRequest, AlterConfigsResponse, ApiKey, DescribeConfigsResponse,
         IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, MetadataRequest,
         MetadataResponse, TopicName, alter_configs_request,
-        describe_configs_response::DescribeConfigsResult, incremental_alter_configs_request,
+        describe_configs_response::{
+            DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
+        },
+        incremental_alter_configs_request,
         metadata_request::MetadataRequestTopic,
     },
     protocol::StrBytes,
 };
 
 use super::*;
-use crate::testing::{Client, broker, settings};
+use crate::testing::{
+    Client, broker,
+    groups::{self, Outcome},
+    settings,
+};
 
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
@@ -278,7 +287,7 @@ async fn altered_configs_hold_at_once() {
 }
 
 #[tokio::test]
-async fn groups_and_client_metrics_have_kafkas_defaults() {
+async fn client_metrics_have_kafkas_defaults() {
     let (broker, _fake) = broker(settings()).await;
     let mut client = Client::connect(&broker);
     let metrics = one(&mut client, CLIENT_METRICS, "m").await;
@@ -293,16 +302,104 @@ async fn groups_and_client_metrics_have_kafkas_defaults() {
             .iter()
             .all(|config| config.synonyms.is_empty())
     );
-    let group = one(&mut client, GROUP, "g").await;
-    assert_eq!(group.configs.len(), 11);
-    let timeout = value(&group, "consumer.session.timeout.ms");
-    assert_eq!(timeout, (Some("45000".to_owned()), 5));
-    assert!(
-        group
-            .configs
-            .iter()
-            .all(|config| config.synonyms.len() == 1)
-    );
+}
+
+/// A leader that gives each group two configs, the second one of which is named after it, and refuses `bad`.
+fn describes_groups(_: usize, call: &KafkaCall) -> Outcome {
+    let request: DescribeConfigsRequest = groups::request(call);
+    let config = |name: StrBytes| {
+        let synonym = DescribeConfigsSynonym::default().with_name(name.clone());
+        DescribeConfigsResourceResult::default()
+            .with_name(name)
+            .with_value(Some(text("1")))
+            .with_synonyms(vec![synonym])
+            .with_documentation(Some(text("what it does")))
+    };
+    let results = request.resources.into_iter().map(|group| {
+        assert_eq!(group.resource_type, GROUP);
+        let result = DescribeConfigsResult::default()
+            .with_resource_type(GROUP)
+            .with_resource_name(group.resource_name.clone());
+        if group.resource_name.as_str() == "bad" {
+            return result.with_error_code(42);
+        }
+        result.with_configs(vec![config(text("of.all")), config(group.resource_name)])
+    });
+    let described = DescribeConfigsResponse::default().with_results(results.collect());
+    groups::answer(call.api, &described)
+}
+
+#[tokio::test]
+async fn groups_are_described_by_the_leader_in_the_order_of_the_request() {
+    let (broker, leader) = groups::broker(settings(), Ports::system(), describes_groups).await;
+    leader.fake().create_topic("t", 1, &[]);
+    let mut client = Client::connect(&broker);
+    for version in 1..=4 {
+        for flag in [false, true] {
+            let request = of(vec![
+                resource(GROUP, "a", None),
+                resource(TOPIC, "t", Some(&["retention.ms"])),
+                resource(GROUP, "", None),
+                resource(GROUP, "b", Some(&["b", "c"])),
+                resource(GROUP, "bad", None),
+            ])
+            .with_include_synonyms(flag)
+            .with_include_documentation(flag && version >= 3);
+            let results = ask(&mut client, version, &request).await;
+            let told = results.iter().map(|r| {
+                let names = r.configs.iter().map(|c| c.name.to_string());
+                (r.error_code, names.collect::<Vec<_>>().join(" "))
+            });
+            let expected = [
+                (0, "of.all a"),
+                (0, "retention.ms"),
+                (42, ""),
+                (0, "b"),
+                (42, ""),
+            ];
+            let expected = expected.map(|(code, names)| (code, names.to_owned()));
+            assert_eq!(told.collect::<Vec<_>>(), expected, "v{version}");
+            let config = &results[0].configs[0];
+            assert_eq!(config.synonyms.len(), usize::from(flag));
+            let documented = config.documentation.as_ref().is_some_and(|d| !d.is_empty());
+            assert_eq!(documented, flag && version >= 3);
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_groups_are_asked_for_in_bounded_calls() {
+    let (broker, leader) = groups::broker(settings(), Ports::system(), describes_groups).await;
+    let mut client = Client::connect(&broker);
+    let names: Vec<_> = (0..600).map(|n| format!("g{n}")).collect();
+    let resources = names.iter().map(|name| resource(GROUP, name, None));
+    let results = ask(&mut client, 4, &of(resources.collect())).await;
+    for (result, name) in results.iter().zip(&names) {
+        assert_eq!(result.resource_name.as_str(), name);
+        assert_eq!(result.configs[1].name.as_str(), name);
+    }
+    assert_eq!((results.len(), leader.calls().len()), (600, 3));
+    // Who names an unknown type of resource is not answered at all.
+    let request = of(vec![resource(99, "x", None), resource(GROUP, "g", None)]);
+    ask(&mut client, 4, &request).await;
+    assert_eq!(leader.calls().len(), 3);
+}
+
+#[tokio::test]
+async fn groups_are_not_described_where_the_leader_refuses() {
+    let (broker, leader) = groups::broker(settings(), Ports::system(), |_, _| {
+        Outcome::Fail(MetadataError::Refused {
+            reason: "the test says so".to_owned(),
+        })
+    })
+    .await;
+    let mut client = Client::connect(&broker);
+    let request = of(vec![resource(GROUP, "a", None), resource(GROUP, "b", None)]);
+    let results = ask(&mut client, 4, &request).await;
+    for result in &results {
+        assert_eq!((result.error_code, result.configs.len()), (-1, 0));
+    }
+    assert_eq!((results.len(), leader.calls().len()), (2, 1));
 }
 
 #[tokio::test]

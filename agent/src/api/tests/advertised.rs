@@ -1,16 +1,20 @@
 //! A request of each API that administrators' tools use, in each version that is advertised.
 
 use kafka_protocol::messages::{
-    AlterConfigsRequest, AlterPartitionReassignmentsRequest, CreateAclsRequest,
-    CreatePartitionsRequest, DeleteAclsRequest, DeleteRecordsRequest, DescribeAclsRequest,
-    DescribeClientQuotasRequest, DescribeConfigsRequest, DescribeLogDirsRequest,
+    AlterConfigsRequest, AlterPartitionReassignmentsRequest, ConsumerGroupDescribeRequest,
+    ConsumerGroupHeartbeatRequest, CreateAclsRequest, CreatePartitionsRequest, DeleteAclsRequest,
+    DeleteGroupsRequest, DeleteRecordsRequest, DescribeAclsRequest, DescribeClientQuotasRequest,
+    DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest,
     DescribeProducersRequest, DescribeQuorumRequest, DescribeUserScramCredentialsRequest,
-    ElectLeadersRequest, GetTelemetrySubscriptionsRequest, IncrementalAlterConfigsRequest,
+    ElectLeadersRequest, GetTelemetrySubscriptionsRequest, HeartbeatRequest,
+    IncrementalAlterConfigsRequest, JoinGroupRequest, LeaveGroupRequest,
     ListConfigResourcesRequest, ListGroupsRequest, ListPartitionReassignmentsRequest,
-    PushTelemetryRequest, UpdateFeaturesRequest,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetFetchRequest,
+    OffsetFetchResponse, PushTelemetryRequest, SyncGroupRequest, UpdateFeaturesRequest,
 };
 
 use super::*;
+use crate::testing::v10;
 
 pub(super) async fn answers(client: &mut Client, api: ApiKey) {
     match api {
@@ -56,6 +60,29 @@ pub(super) async fn answers(client: &mut Client, api: ApiKey) {
         }
         ApiKey::PushTelemetry => answered::<PushTelemetryRequest>(client, |r| r).await,
         ApiKey::UpdateFeatures => answered::<UpdateFeaturesRequest>(client, |r| r).await,
+        ApiKey::OffsetCommit => {
+            answered::<OffsetCommitRequest>(client, |r| r).await;
+            let body = v10::offset_commit(&OffsetCommitRequest::default());
+            let _: OffsetCommitResponse = client.call_of(api, 10, &body).await;
+        }
+        ApiKey::OffsetFetch => {
+            answered::<OffsetFetchRequest>(client, |r| r).await;
+            let body = v10::offset_fetch(&OffsetFetchRequest::default());
+            let _: OffsetFetchResponse = client.call_of(api, 10, &body).await;
+        }
+        ApiKey::JoinGroup => answered::<JoinGroupRequest>(client, |r| r).await,
+        ApiKey::SyncGroup => answered::<SyncGroupRequest>(client, |r| r).await,
+        ApiKey::LeaveGroup => answered::<LeaveGroupRequest>(client, |r| r).await,
+        ApiKey::Heartbeat => answered::<HeartbeatRequest>(client, |r| r).await,
+        ApiKey::DescribeGroups => answered::<DescribeGroupsRequest>(client, |r| r).await,
+        ApiKey::DeleteGroups => answered::<DeleteGroupsRequest>(client, |r| r).await,
+        ApiKey::OffsetDelete => answered::<OffsetDeleteRequest>(client, |r| r).await,
+        ApiKey::ConsumerGroupHeartbeat => {
+            answered::<ConsumerGroupHeartbeatRequest>(client, |r| r).await;
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            answered::<ConsumerGroupDescribeRequest>(client, |r| r).await;
+        }
         other => panic!("{other:?} is advertised and not asked here"),
     }
 }

@@ -13,10 +13,13 @@ use kafka_protocol::messages::{
     describe_client_quotas_request::ComponentData,
     describe_quorum_request::{PartitionData, TopicData},
     describe_user_scram_credentials_request::UserName,
+    list_config_resources_response::ConfigResource,
     update_features_request::FeatureUpdateKey,
 };
 
 use super::*;
+use crate::testing::groups;
+use aquifer_store::Ports;
 
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
@@ -187,7 +190,8 @@ async fn features_are_those_of_the_release() {
     for version in versions_of(ApiKey::UpdateFeatures) {
         for (updates, code) in [
             (vec![], 0),
-            (vec!["group.version"], 95),
+            (vec!["group.version"], 0),
+            (vec!["metadata.version"], 95),
             (vec!["a", "b"], 95),
         ] {
             let update = |name| {
@@ -195,12 +199,18 @@ async fn features_are_those_of_the_release() {
                     .with_feature(text(name))
                     .with_max_version_level(1)
             };
+            // Up to version 1 each feature has a result.
+            let results = if code == 0 && version <= 1 {
+                updates.len()
+            } else {
+                0
+            };
             let updates = updates.into_iter().map(update).collect();
             let request = UpdateFeaturesRequest::default().with_feature_updates(updates);
             let answer: UpdateFeaturesResponse =
                 client.call(ApiKey::UpdateFeatures, version, &request).await;
             assert_eq!(answer.error_code, code, "v{version}");
-            assert!(answer.results.is_empty());
+            assert_eq!(answer.results.len(), results, "v{version}");
             let message = answer.error_message.unwrap_or_default();
             assert_eq!(message.contains("does not support this feature"), code != 0);
         }
@@ -211,7 +221,18 @@ async fn features_are_those_of_the_release() {
 async fn what_has_configs_is_listed() {
     let mut settings = settings();
     settings.address.node_ids = 2;
-    let (broker, fake) = broker(settings).await;
+    let (broker, leader) = groups::broker(settings, Ports::system(), |_, call| {
+        let named = |name| {
+            ConfigResource::default()
+                .with_resource_type(32)
+                .with_resource_name(text(name))
+        };
+        let listed = ["g", "h"].map(named).to_vec();
+        let listed = ListConfigResourcesResponse::default().with_config_resources(listed);
+        groups::answer(call.api, &listed)
+    })
+    .await;
+    let fake = leader.fake();
     fake.create_topic("u", 1, &[]);
     fake.create_topic("t", 1, &[]);
     let mut client = Client::connect(&broker);
@@ -224,13 +245,16 @@ async fn what_has_configs_is_listed() {
             .collect()
     };
     let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
-    let all = [of(8, &nodes), of(4, &nodes), of(2, &["t", "u"])].concat();
+    let of_groups = of(32, &["g", "h"]);
+    let others = [of(8, &nodes), of(4, &nodes), of(2, &["t", "u"])].concat();
+    let all = [of_groups.clone(), others].concat();
     for (version, types, code, expected) in [
         (0, vec![], 0, vec![]),
         (1, vec![], 0, all),
         (1, vec![2, 2], 0, of(2, &["t", "u"])),
         (1, vec![4], 0, of(4, &nodes)),
-        (1, vec![16, 32], 0, vec![]),
+        (1, vec![16, 32], 0, of_groups),
+        (1, vec![16], 0, vec![]),
         (1, vec![2, 3], 35, vec![]),
         (1, vec![0], 35, vec![]),
     ] {

@@ -174,6 +174,62 @@ async fn behind_a_load_balancer_only_that_is_named() {
     }
 }
 
+/// The port that FindCoordinator names for each of some groups.
+async fn coordinators(client: &mut Client) -> Vec<(String, i32)> {
+    let keys = ["", "a", "b", "c", "d", "e", "f", "g"].map(StrBytes::from_static_str);
+    let request = FindCoordinatorRequest::default().with_coordinator_keys(keys.to_vec());
+    let found: FindCoordinatorResponse = client.call(ApiKey::FindCoordinator, 4, &request).await;
+    let found = found.coordinators.iter();
+    found.map(|c| (c.host.to_string(), c.port)).collect()
+}
+
+#[tokio::test]
+async fn an_agent_that_is_asked_for_a_coordinator_names_itself_where_it_may() {
+    let bed = Bed::new(|settings| settings.address.node_ids = 2).await;
+    for (client_id, node_index, host, port) in [
+        ("app", 0, OWN, Some(9092)),
+        ("app", 1, OWN, Some(9093)),
+        ("zone=a", 1, OWN, Some(9093)),
+        // An agent of the client's zone, at the node id that the key chooses.
+        ("zone=b", 1, OTHER, None),
+    ] {
+        let mut client = Client::connect_at(&bed.broker, client_id, node_index);
+        for (found, at) in coordinators(&mut client).await {
+            assert_eq!(found, host, "{client_id} {node_index}");
+            assert!(
+                port.is_none_or(|port| port == at),
+                "{client_id} {node_index}"
+            );
+        }
+    }
+    bed.broker.fence.drain();
+    let mut client = Client::connect_at(&bed.broker, "app", 1);
+    let found = coordinators(&mut client).await;
+    assert!(found.iter().all(|(host, _)| host == OTHER));
+}
+
+#[tokio::test]
+async fn behind_a_load_balancer_the_node_id_that_is_asked_coordinates() {
+    let bed = Bed::new(|settings| {
+        settings.advertise = Advertise::LoadBalancer {
+            host: "balancer".to_owned(),
+            port: 19_092,
+            node_ids: 2,
+        };
+    })
+    .await;
+    // The third port of the agent is none of the balancer's: the key chooses.
+    for (node_index, port) in [(0, 19_092), (1, 19_093), (2, 19_092)] {
+        let mut client = Client::connect_at(&bed.broker, "app", node_index);
+        let expected = ("balancer".to_owned(), port);
+        let found = coordinators(&mut client).await;
+        assert!(
+            found.iter().all(|one| *one == expected),
+            "{node_index}: {found:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn bytes_are_counted_by_zone() {
     let bed = Bed::new(|_| {}).await;

@@ -8,11 +8,14 @@ mod acls;
 mod cluster;
 mod configs;
 mod data;
+mod groups;
 mod partitions;
 mod telemetry;
 mod topics;
 
-pub use self::{acls::*, cluster::*, configs::*, data::*, partitions::*, telemetry::*, topics::*};
+pub use self::{
+    acls::*, cluster::*, configs::*, data::*, groups::*, partitions::*, telemetry::*, topics::*,
+};
 
 /// What a field is.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,7 @@ use tonic::{Response, Status};
 
 use super::{
     GrpcSettings,
-    connection::Connection,
+    connection::{Connection, TermsSeen},
     finder::Finder,
     proto,
     status::{Failure, failure_of},
@@ -50,15 +50,21 @@ pub struct GrpcMetadata {
     ports: Ports,
     settings: Arc<GrpcSettings>,
     finder: Finder,
+    /// For calls that the leader lets wait, on a connection of their own: thousands of them take no places
+    /// for streams away from the calls that do not.
+    waiting: Finder,
 }
 
 impl GrpcMetadata {
-    /// A client. It connects with its first call.
+    /// A client. It connects with its first call, and once more with the first that waits.
     #[must_use]
     pub fn new(ports: Ports, settings: GrpcSettings) -> Self {
         let settings = Arc::new(settings);
+        let terms = TermsSeen::default();
+        let finder = || Finder::new(ports.clone(), Arc::clone(&settings), terms.clone());
         Self {
-            finder: Finder::new(ports.clone(), Arc::clone(&settings)),
+            finder: finder(),
+            waiting: finder(),
             ports,
             settings,
         }
@@ -69,6 +75,20 @@ impl GrpcMetadata {
         &self,
         repeat: Repeat,
         timeout: Duration,
+        make: impl FnMut(Connection) -> F,
+    ) -> Result<T, MetadataError>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        self.call_over(&self.finder, repeat, timeout, make).await
+    }
+
+    /// The same on the connection of one finder.
+    async fn call_over<T, F>(
+        &self,
+        finder: &Finder,
+        repeat: Repeat,
+        timeout: Duration,
         mut make: impl FnMut(Connection) -> F,
     ) -> Result<T, MetadataError>
     where
@@ -77,8 +97,8 @@ impl GrpcMetadata {
         let until = self.ports.clock.now().plus(timeout);
         let mut pause = PAUSE_MIN;
         loop {
-            let found = self.until(until, self.finder.leader()).await;
-            let connection = found.unwrap_or_else(|| Err(self.finder.in_vain()))?;
+            let found = self.until(until, finder.leader()).await;
+            let connection = found.unwrap_or_else(|| Err(finder.in_vain()))?;
             let made = self.until(until, make(connection.clone())).await;
             let status = match made {
                 Some(Ok(value)) => return Ok(value),
@@ -251,7 +271,12 @@ impl Metadata for GrpcMetadata {
         } else {
             Repeat::IfNotHappened
         };
-        let answer = self.call(repeat, timeout, make).await?;
+        let finder = if call.api.waits() {
+            &self.waiting
+        } else {
+            &self.finder
+        };
+        let answer = self.call_over(finder, repeat, timeout, make).await?;
         Ok(answer.into_inner().body)
     }
 }

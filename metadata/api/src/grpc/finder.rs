@@ -73,11 +73,13 @@ enum Answer {
 }
 
 impl Finder {
-    pub(super) fn new(ports: Ports, settings: Arc<GrpcSettings>) -> Self {
+    /// A finder that has no connection yet. `terms` is shared by all finders of a process: what one has seen
+    /// is over for the others, too.
+    pub(super) fn new(ports: Ports, settings: Arc<GrpcSettings>, terms: TermsSeen) -> Self {
         Self {
             ports,
             settings,
-            terms: TermsSeen::default(),
+            terms,
             current: Mutex::new(None),
             last: parking_lot::Mutex::default(),
         }
