@@ -1,8 +1,21 @@
-//! How far groups are behind, in records and in time.
+//! What is told of groups: how far they are behind, in records and in time, how many there are, and who
+//! waits. Looked at in steps, so that requests have their turn.
 
-use aquifer_format::ids::PartitionId;
+use std::collections::BTreeMap;
 
-use crate::{event::group::GroupNumber, state::State};
+use aquifer_format::ids::{Offset, PartitionId};
+
+use super::{Coordinator, limits};
+use crate::{
+    event::group::GroupNumber,
+    state::{State, group::Group},
+};
+
+#[cfg(test)]
+mod tests;
+
+/// Groups that are counted before requests have their turn.
+const GROUPS_PER_STEP: usize = 512;
 
 /// What a step found, and where the next one goes on.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,17 +29,108 @@ pub(crate) struct LagStep {
 /// How far behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct GroupLag {
-    /// Records from the committed offset to the high watermark.
+    /// Records from the committed offset to the high watermark. Offsets that no record has (those of a gap)
+    /// count as records, as they do in Kafka.
     pub(crate) records: u64,
     /// Age of the oldest of them in milliseconds, as far as extents tell; 0 where there is none.
     pub(crate) millis: u64,
 }
 
-/// Looks at the next committed offsets.
+/// Looks at the next committed offsets: those behind `from`, which need not be there any more.
 pub(crate) fn step(
-    _state: &State,
-    _unix_millis: i64,
-    _from: Option<(GroupNumber, PartitionId)>,
+    state: &State,
+    unix_millis: i64,
+    from: Option<(GroupNumber, PartitionId)>,
 ) -> LagStep {
-    todo!("builder E")
+    let mut found = Vec::new();
+    let mut last = None;
+    let mut looked = 0;
+    let behind = state.committed_after(from);
+    for (group, id, committed) in behind.take(limits::OFFSETS_PER_LAG_STEP) {
+        looked += 1;
+        last = Some((group, id));
+        if let Some(lag) = lag_of(state, unix_millis, id, committed.offset) {
+            found.push((group, id, lag));
+        }
+    }
+    LagStep {
+        found,
+        next: last.filter(|_| looked == limits::OFFSETS_PER_LAG_STEP),
+    }
+}
+
+/// None = there is no such partition.
+fn lag_of(state: &State, unix_millis: i64, id: PartitionId, committed: Offset) -> Option<GroupLag> {
+    let watermarks = state.watermarks(id)?;
+    // what was deleted can't be read any more
+    let from = committed.max(watermarks.log_start);
+    let behind = watermarks.high_watermark.0.saturating_sub(from.0);
+    let Some(records) = u64::try_from(behind).ok().filter(|behind| *behind > 0) else {
+        return Some(GroupLag::default());
+    };
+    let extent = state.extents(id, from).next();
+    // a client may have said any time, or none (-1)
+    let timestamp = extent.map(|extent| extent.max_timestamp);
+    let age = timestamp
+        .filter(|timestamp| *timestamp >= 0)
+        .map(|timestamp| unix_millis.saturating_sub(timestamp));
+    let millis = age.and_then(|age| u64::try_from(age).ok()).unwrap_or(0);
+    Some(GroupLag { records, millis })
+}
+
+/// How many groups there are, and where the next step goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CountStep {
+    /// Groups by kind and state.
+    pub(crate) groups: BTreeMap<(&'static str, &'static str), u64>,
+    /// Members by the kind of their group.
+    pub(crate) members: BTreeMap<&'static str, u64>,
+    /// None = all were counted.
+    pub(crate) next: Option<GroupNumber>,
+}
+
+/// Counts the next groups: those behind `from`.
+pub(crate) fn count_step(state: &State, from: Option<GroupNumber>) -> CountStep {
+    match from {
+        None => counted(state.groups()),
+        Some(from) => counted(state.groups_after(from)),
+    }
+}
+
+fn counted<'a>(groups: impl Iterator<Item = (GroupNumber, &'a Group)>) -> CountStep {
+    let mut step = CountStep::default();
+    let mut last = None;
+    let mut looked = 0;
+    for (number, group) in groups.take(GROUPS_PER_STEP) {
+        looked += 1;
+        last = Some(number);
+        let (kind, state) = kind_and_state(group);
+        *step.groups.entry((kind, state)).or_default() += 1;
+        let members = u64::try_from(group.members()).unwrap_or(u64::MAX);
+        let of_kind = step.members.entry(kind).or_default();
+        *of_kind = of_kind.saturating_add(members);
+    }
+    step.next = last.filter(|_| looked == GROUPS_PER_STEP);
+    step
+}
+
+/// As Kafka names them.
+fn kind_and_state(group: &Group) -> (&'static str, &'static str) {
+    match (group.classic(), group.consumer()) {
+        (Some(classic), _) => ("classic", classic.phase.state.name()),
+        (None, Some(consumer)) => ("consumer", consumer.state().name()),
+        (None, None) => ("unknown", "unknown"),
+    }
+}
+
+impl<W> Coordinator<W> {
+    /// How many calls wait: of JoinGroup, of SyncGroup.
+    pub(crate) fn parked_calls(&self) -> (usize, usize) {
+        self.parked.counts()
+    }
+
+    /// Rebalances by kind of group since this was asked last.
+    pub(crate) fn take_rebalances(&mut self) -> BTreeMap<&'static str, u64> {
+        std::mem::take(&mut self.rebalances)
+    }
 }
