@@ -16,6 +16,7 @@ use crate::{
 
 pub(crate) mod cluster;
 pub(crate) mod configs;
+pub(crate) mod group;
 pub(crate) mod inspect;
 pub(crate) mod records;
 pub(crate) mod status;
@@ -84,6 +85,8 @@ pub(crate) enum Command {
     Topic(topic::Topic),
     /// Shows and changes the configs of topics and brokers
     Config(configs::Config),
+    /// Lists and describes groups of consumers, sets and deletes what they committed
+    Group(group::Group),
     /// Sends lines of a file or of stdin as records
     ///
     /// Idempotent, with acks=all: each line is in the topic once, in order per partition, or reported
@@ -111,6 +114,7 @@ impl Command {
             Self::Metadata(metadata) => metadata.action.is_none(),
             Self::Topic(_)
             | Self::Config(_)
+            | Self::Group(_)
             | Self::Produce(_)
             | Self::Consume(_)
             | Self::Cluster(_)
@@ -166,6 +170,9 @@ pub(crate) struct Dev {
 
     #[command(flatten)]
     pub(crate) clients: Clients,
+
+    #[command(flatten)]
+    pub(crate) groups: group::GroupMetrics,
 
     #[command(flatten)]
     pub(crate) output: Output,

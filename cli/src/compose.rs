@@ -51,6 +51,7 @@ impl Process {
         let store = aquifer_store::open(&url, ports, Wrapping::default()).await?;
         let settings = LeaderSettings {
             broker_configs: broker_configs::configs(&dev.clients.broker_configs),
+            group_lag_metrics: dev.groups.group_lag_metrics.into(),
             ..LeaderSettings::default()
         };
         let leader = Leader::start_on(

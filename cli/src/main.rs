@@ -14,6 +14,7 @@ mod configs;
 mod consume;
 mod data_folder;
 mod dev;
+mod group;
 mod http;
 mod inspect;
 mod instant;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         Command::Metadata(metadata) => metadata::run(&metadata),
         Command::Topic(topic) => topic::run(&topic),
         Command::Config(config) => configs::run(&config),
+        Command::Group(group) => group::run(&group),
         Command::Produce(produce) => produce::run(&produce),
         Command::Consume(consume) => consume::run(&consume),
         Command::Cluster(cluster) => cluster_status::run(&cluster),

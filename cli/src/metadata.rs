@@ -17,7 +17,10 @@ use tracing::info;
 
 use crate::{
     address::{Advertised, Listen, authority},
-    arguments::cluster::{Metadata, MetadataProcess},
+    arguments::{
+        cluster::{Metadata, MetadataProcess},
+        group::GroupMetrics,
+    },
     broker_configs, http, metadata_admin, open_files, secret,
     signals::{Stop, on_threads},
     sql_projection, sweeping,
@@ -61,7 +64,7 @@ async fn serve(
         readiness.say(Err("waiting for the database".to_owned()));
         let configs = broker_configs::configs(&arguments.broker_configs);
         broker_configs::warn_of_idle(&configs);
-        let settings = leader_settings(authority(&host, port), configs);
+        let settings = leader_settings(authority(&host, port), configs, &arguments.groups);
         let starting = ServedMetadata::start(
             &ports,
             postgres,
@@ -132,11 +135,16 @@ fn health(role: &Role) -> Result<&'static str, String> {
 }
 
 /// How a process leads that others reach at `endpoint`.
-pub(crate) fn leader_settings(endpoint: String, broker_configs: Configs) -> LeaderSettings {
+pub(crate) fn leader_settings(
+    endpoint: String,
+    broker_configs: Configs,
+    groups: &GroupMetrics,
+) -> LeaderSettings {
     LeaderSettings {
         holder: endpoint.clone(),
         endpoint,
         broker_configs,
+        group_lag_metrics: groups.group_lag_metrics.into(),
         ..LeaderSettings::default()
     }
 }

@@ -106,6 +106,11 @@ impl Connection {
         R::Response::decode(&mut answer, version).with_context(unreadable)
     }
 
+    /// Whether the broker knows one of these versions of a request.
+    pub(crate) fn knows<R: Request>(&self, versions: &RangeInclusive<i16>) -> bool {
+        self.version(R::KEY, versions).is_ok()
+    }
+
     fn version(&self, key: i16, wanted: &RangeInclusive<i16>) -> Result<i16> {
         let known = self.versions.get(&key).copied();
         let common = known.and_then(|(lowest, highest)| newest_common(lowest, highest, wanted));

@@ -68,7 +68,11 @@ async fn serve(arguments: &Server, mut stop: Stop) -> Result<()> {
             &arguments.postgres.postgres,
             Arc::clone(&store),
             listener,
-            leader_settings(authority(&host, port), settings.broker_configs.clone()),
+            leader_settings(
+                authority(&host, port),
+                settings.broker_configs.clone(),
+                &arguments.groups,
+            ),
             secret.clone(),
         );
         anyhow::Ok((starting.await?, store, settings))

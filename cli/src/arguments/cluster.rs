@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use aquifer_metadata::projection::SchemaName;
 use clap::{Args, Subcommand, builder::BoolishValueParser};
 
-use super::{BrokerConfigs, Clients, Output};
+use super::{BrokerConfigs, Clients, Output, group::GroupMetrics};
 use crate::{
     address::{Advertised, Listen},
     units::{Span, above_zero},
@@ -229,6 +229,8 @@ pub(crate) struct MetadataProcess {
     #[command(flatten)]
     pub(crate) broker_configs: BrokerConfigs,
     #[command(flatten)]
+    pub(crate) groups: GroupMetrics,
+    #[command(flatten)]
     pub(crate) sweeping: Sweeping,
     #[command(flatten)]
     pub(crate) projection: SqlProjection,
@@ -261,6 +263,8 @@ pub(crate) struct Server {
     /// machine's name
     #[arg(long, env = "AQUIFER_METADATA_ADVERTISE", value_name = "HOST[:PORT]")]
     pub(crate) metadata_advertise: Option<Advertised>,
+    #[command(flatten)]
+    pub(crate) groups: GroupMetrics,
     #[command(flatten)]
     pub(crate) sweeping: Sweeping,
     #[command(flatten)]

@@ -3,6 +3,7 @@ use crate::{
     arguments::{
         Command, Dev,
         cluster::{MetadataProcess, Server},
+        group::LagDetail,
         records::{Codec, Produce},
     },
     units::Bytes,
@@ -305,4 +306,34 @@ fn the_sql_projection_is_off_until_it_is_asked_for() {
         let error = read(&["server"], &format!("{CLUSTER}{wrong}\n")).unwrap_err();
         assert!(error.contains(says), "{error}");
     }
+}
+
+#[test]
+fn lag_is_told_by_group_unless_something_else_is_set() {
+    assert_eq!(dev(&["dev"], "").groups.group_lag_metrics, LagDetail::Group);
+    let file = format!("{CLUSTER}group-lag-metrics = \"topic\"\n");
+    assert_eq!(server(&file).groups.group_lag_metrics, LagDetail::Topic);
+    assert_eq!(metadata(&file).groups.group_lag_metrics, LagDetail::Topic);
+    let flag = ["dev", "--group-lag-metrics=off"];
+    assert_eq!(dev(&flag, &file).groups.group_lag_metrics, LagDetail::Off);
+    let error = read(&["dev"], "group-lag-metrics = \"all\"").unwrap_err();
+    assert!(error.contains("partition"), "{error}");
+}
+
+#[test]
+fn offsets_are_shifted_back_by_negative_numbers() {
+    let arguments = [
+        "group",
+        "reset-offsets",
+        "g",
+        "-t",
+        "t:0,1",
+        "--shift-by",
+        "-5",
+    ];
+    let command = read(&arguments, "").unwrap().command;
+    let text = format!("{command:?}");
+    assert!(text.contains("shift_by: Some(-5)"), "{text}");
+    assert!(text.contains("partitions: [0, 1]"), "{text}");
+    assert!(text.contains("execute: false"), "{text}");
 }
