@@ -40,7 +40,9 @@ mod subscriptions;
 mod tests;
 mod timers;
 
-pub(crate) use self::lag::{GroupLag, LagStep, step as lag_step};
+#[doc(hidden)]
+pub use self::consumer_protocol::fuzz_consumer_protocol;
+pub(crate) use self::lag::{CountStep, GroupLag, count_step, step as lag_step};
 use self::{
     classic::ClassicSoft,
     parked::Parked,

@@ -22,7 +22,7 @@ use crate::{
     local::{LeaderFacts, LocalMetadata},
     pager::Pager,
     recovery::RecoveryError,
-    sequencer::{Parts, Sequencer, request::Request},
+    sequencer::{Parts, Sequencer, lag::GroupLagMetrics, request::Request},
     state::{Budgets, decide},
     tip_writer,
 };
@@ -56,6 +56,9 @@ pub struct LeaderSettings {
     pub cluster: Option<ClusterId>,
     /// Broker configs that this server was started with, below those that administrators set while it runs.
     pub broker_configs: Configs,
+    /// How finely the metrics tell how far groups are behind. Default: by group, as there are seldom more
+    /// than some thousand.
+    pub group_lag_metrics: GroupLagMetrics,
 }
 
 impl LeaderSettings {
@@ -78,6 +81,7 @@ impl Default for LeaderSettings {
             budgets: Budgets::default(),
             cluster: None,
             broker_configs: Configs::new(),
+            group_lag_metrics: GroupLagMetrics::default(),
         }
     }
 }
@@ -293,6 +297,7 @@ impl Leader {
             stopping: stopping.clone(),
             facts: Arc::clone(&facts),
             tips: tips.map(|tips| tip_writer::start(ports, tips)),
+            group_lag_metrics: settings.group_lag_metrics,
         });
         ports.tasks.spawn(async move {
             let ended = sequencer.run().await;

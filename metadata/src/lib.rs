@@ -30,8 +30,11 @@ pub mod status;
 mod tip_writer;
 mod varint;
 
+#[doc(hidden)]
+pub use coordinator::fuzz_consumer_protocol;
 pub use leader::{Leader, LeaderSettings, StartError, StopReason};
 pub use local::LocalMetadata;
 pub use member::{Member, MemberSettings};
 pub use recovery::RecoveryError;
 pub use role::Role;
+pub use sequencer::lag::GroupLagMetrics;

@@ -23,6 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use self::{
     group::{Group, Surface},
     groups::Waiting,
+    lag::{GroupLagMetrics, GroupMetrics},
     request::{Answers, Departure, Request, StreamId},
     timers::Timers,
 };
@@ -48,6 +49,7 @@ mod group;
 mod groups;
 mod handle;
 mod kafka;
+pub(crate) mod lag;
 mod memory;
 pub(crate) mod request;
 mod timers;
@@ -95,6 +97,8 @@ pub(crate) struct Parts {
     pub(crate) facts: Arc<LeaderFacts>,
     /// Where the tips of the journal go, if anywhere.
     pub(crate) tips: Option<watch::Sender<Option<Witness>>>,
+    /// How finely is told how far groups are behind.
+    pub(crate) group_lag_metrics: GroupLagMetrics,
 }
 
 /// The sequencer.
@@ -116,6 +120,7 @@ pub(crate) struct Sequencer {
     heard: BTreeMap<SessionId, UploadEpoch>,
     timers: Timers,
     coordinator: Coordinator<Waiting>,
+    group_metrics: GroupMetrics,
     pager: Pager,
     writer: JournalWriter,
     lease: LeaseView,
@@ -172,6 +177,7 @@ impl Sequencer {
             heard,
             timers,
             coordinator,
+            group_metrics: GroupMetrics::new(now, parts.group_lag_metrics),
             pager: parts.pager,
             writer: parts.writer,
             lease: parts.lease,
@@ -221,6 +227,7 @@ impl Sequencer {
             let due = silence.map_or(due, |at| at.min(due));
             let groups = self.coordinator.next_due().filter(|_| takes);
             let due = groups.map_or(due, |at| at.min(due));
+            let due = due.min(self.group_metrics.due());
             let deadline = self.timers.next(due, takes);
             let woken = tokio::select! {
                 biased;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aquifer_format::ids::TopicId;
+use aquifer_format::ids::{PartitionId, PartitionIndex, TopicId};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::event::group::TopicPartitions;
@@ -118,6 +118,39 @@ pub(super) fn version(bytes: &[u8]) -> Option<i16> {
     Some(i16::from_be_bytes(*version))
 }
 
+/// Reads whatever it is; an assignment is then written and read again.
+///
+/// # Panics
+/// Where it is not the same: for fuzzing.
+pub fn fuzz_consumer_protocol(bytes: &[u8]) {
+    let _ = (subscription(bytes), subscribed_topics(bytes));
+    let Some((named, _)) = assignment_with_user_data(bytes) else {
+        return;
+    };
+    let topic = |index: usize| TopicId(uuid::Uuid::from_u128(index as u128));
+    let partitions: TopicPartitions = named
+        .iter()
+        .enumerate()
+        .flat_map(|(at, (_, all))| {
+            let id = move |index: &i32| PartitionId::new(topic(at), PartitionIndex(*index));
+            all.iter().map(id)
+        })
+        .collect();
+    let name = |id: TopicId| {
+        let at = usize::try_from(id.0.as_u128()).ok()?;
+        named.get(at).map(|(name, _)| name.as_str())
+    };
+    let written = encode_assignment(3, &partitions, name);
+    let mut expected = named.clone();
+    for (_, all) in &mut expected {
+        all.sort_unstable();
+        all.dedup();
+    }
+    expected.retain(|(_, all)| !all.is_empty());
+    let read = assignment_with_user_data(&written);
+    assert_eq!(read, Some((expected, false)));
+}
+
 /// What is left to read.
 struct Reader<'a>(&'a [u8]);
 
@@ -197,7 +230,6 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
-    use aquifer_format::ids::{PartitionId, PartitionIndex};
     use kafka_protocol::{
         messages::{
             ConsumerProtocolAssignment, ConsumerProtocolSubscription, TopicName,

@@ -89,6 +89,11 @@ impl<W> Parked<W> {
         self.syncs.remove(&(group, Arc::clone(member)))
     }
 
+    /// How many wait in all: in JoinGroup, in SyncGroup.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.joins.len(), self.syncs.len())
+    }
+
     /// Members of the group that wait in JoinGroup.
     pub(super) fn joiners(&self, group: GroupNumber) -> Vec<MemberId> {
         of(&self.joins, group).cloned().collect()

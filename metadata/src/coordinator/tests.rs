@@ -1,3 +1,13 @@
 //! The coordinator with a state, a clock that is moved by hand, and numbers for those who wait.
 
+mod assignors;
 mod bed;
+mod classic;
+mod classic_restarts;
+mod consumer;
+mod convert;
+mod member;
+mod offsets;
+mod ownership;
+mod play;
+mod regex;

@@ -7,11 +7,11 @@ use crate::state::State;
     clippy::cast_precision_loss,
     reason = "metrics are doubles, and none of ours nears 2^53"
 )]
-fn number(count: u64) -> f64 {
+pub(super) fn number(count: u64) -> f64 {
     count as f64
 }
 
-fn count(count: usize) -> f64 {
+pub(super) fn count(count: usize) -> f64 {
     number(u64::try_from(count).unwrap_or(u64::MAX))
 }
 

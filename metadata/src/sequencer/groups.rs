@@ -12,6 +12,7 @@ use super::{
     Sequencer,
     group::Group,
     kafka::{decode, encode},
+    lag,
     request::Reply,
 };
 use crate::{
@@ -40,18 +41,12 @@ impl Ledger for Events<'_> {
     }
 
     fn apply(&mut self, event: Event) {
-        if let Event::OffsetsCommitted(committed) = &event {
-            count("aquifer_offset_commits_total", committed.offsets.len());
-        }
+        lag::count_committed(&event);
         let changes = &mut self.group.changes;
         self.state.apply_noting(self.seq, &event, changes);
         self.group.batches += weight(&event);
         self.group.events.push(event);
     }
-}
-
-fn count(name: &'static str, more: usize) {
-    metrics::counter!(name).increment(u64::try_from(more).unwrap_or(0));
 }
 
 /// How much of a row an event takes, in batches (about 32 bytes).
@@ -160,13 +155,7 @@ impl Sequencer {
             seq,
         };
         self.coordinator.tick(&mut ledger, at);
-        // nothing else removes offsets as time passes
-        let events = self.group.events.iter().skip(before);
-        let expired = events.map(|event| match event {
-            Event::OffsetsRemoved { partitions, .. } => partitions.len(),
-            _ => 0,
-        });
-        count("aquifer_offsets_expired_total", expired.sum());
+        lag::count_expired(&self.group.events[before..]);
         self.answer_waiting();
     }
 

@@ -102,6 +102,7 @@ impl Sequencer {
         if self.timers.retention <= now && self.takes() {
             self.retain(now);
         }
+        self.lag_tick(now);
     }
 
     /// A step of retention; the next one follows at once, after the requests that wait, until all

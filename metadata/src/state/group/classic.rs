@@ -22,7 +22,7 @@ pub(crate) struct ClassicGroup {
 pub(crate) struct ClassicEntry {
     /// The member.
     pub(crate) member: ClassicMember,
-    /// Its assignment of this generation; empty = none yet.
+    /// What a leader assigned it last; empty = nothing yet. Of this generation where the group is stable.
     pub(crate) assignment: Bytes,
 }
 

@@ -1,6 +1,9 @@
 //! Reading groups.
 
-use std::{ops::RangeInclusive, sync::Arc};
+use std::{
+    ops::{Bound, RangeInclusive},
+    sync::Arc,
+};
 
 use aquifer_format::ids::{PartitionId, TopicId};
 use aquifer_metadata_api::config::{Configs, group::GroupCoordinatorConfig};
@@ -67,6 +70,22 @@ impl State {
             let offsets = chunk.offsets.iter();
             offsets.map(|(index, committed)| (key.partition(*index), committed))
         })
+    }
+
+    /// What groups committed, by group, topic and partition: of those behind `after`, which need not be
+    /// there.
+    pub(crate) fn committed_after(
+        &self,
+        after: Option<(GroupNumber, PartitionId)>,
+    ) -> impl Iterator<Item = (GroupNumber, PartitionId, &CommittedOffset)> + '_ {
+        let first = after.map(|(group, id)| chunk_of(group, id));
+        let first = first.map_or(Bound::Unbounded, Bound::Included);
+        let chunks = self.groups.offsets.range((first, Bound::Unbounded));
+        let offsets = chunks.flat_map(|(key, chunk)| {
+            let offsets = chunk.offsets.iter();
+            offsets.map(move |(index, committed)| (key.group, key.partition(*index), committed))
+        });
+        offsets.skip_while(move |(group, id, _)| after.is_some_and(|after| (*group, *id) <= after))
     }
 
     /// Configs that are set on the group called `name`.
