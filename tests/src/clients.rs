@@ -68,14 +68,14 @@ fn script(name: &str) -> PathBuf {
 }
 
 /// A script of `tests/clients` in the Python that has the clients.
-fn python(name: &str) -> Command {
+pub(crate) fn python(name: &str) -> Command {
     let mut command = Command::new(dependencies().join("venv/bin/python"));
     command.arg(script(name));
     command
 }
 
 /// A script of `tests/clients` in JavaScript.
-fn node(name: &str) -> Command {
+pub(crate) fn node(name: &str) -> Command {
     let folder = dependencies();
     let mut command = Command::new(folder.join(NODE));
     command.arg(script(name)).env("AQUIFER_TEST_DEPS", folder);

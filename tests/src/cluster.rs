@@ -7,7 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aquifer_metadata_api::{
+    grpc::{GrpcMetadata, GrpcSettings},
+    secret::ClusterSecret,
+};
 use aquifer_s3_server::counters::Counters;
+use aquifer_store::Ports;
 
 use crate::{
     postgres::{Database, PostgresServer},
@@ -288,6 +293,23 @@ impl Cluster {
             .collect();
         all.join(",")
     }
+}
+
+/// A client of the metadata service that knows only this process (and whatever that names as the leader), and goes on
+/// asking it while it stands still.
+///
+/// # Panics
+/// Never in practice.
+#[must_use]
+pub fn client_of(port: u16) -> GrpcMetadata {
+    let endpoint = format!("127.0.0.1:{port}")
+        .parse()
+        .expect("an address of the test's own");
+    let secret = ClusterSecret::new(SECRET).expect("long enough");
+    let mut settings = GrpcSettings::new(vec![endpoint], secret);
+    settings.keep_alive_interval = Duration::from_secs(60);
+    settings.keep_alive_timeout = Duration::from_secs(60);
+    GrpcMetadata::new(Ports::system(), settings)
 }
 
 /// A metadata process, not started.

@@ -9,9 +9,11 @@ pub mod debug_text;
 pub mod differences;
 pub mod fetch;
 pub mod gaps;
+pub mod groups;
 pub mod history;
 pub mod kafka;
 pub mod load;
+pub mod members;
 #[path = "../../metadata/tests/support/postgres.rs"]
 pub mod postgres;
 pub mod process;

@@ -9,15 +9,10 @@
 
 use std::time::{Duration, Instant};
 
-use aquifer_metadata_api::{
-    Metadata, MetadataError,
-    grpc::{GrpcMetadata, GrpcSettings},
-    secret::ClusterSecret,
-};
-use aquifer_store::Ports;
+use aquifer_metadata_api::{Metadata, MetadataError};
 use aquifer_tests::{
     clients::Client,
-    cluster::{Cluster, SECRET},
+    cluster::{Cluster, client_of},
     load::Load,
 };
 
@@ -26,19 +21,6 @@ const READS: usize = 50;
 
 fn rounds() -> usize {
     std::env::var("AQUIFER_TEST_LEASE_ROUNDS").map_or(2, |text| text.parse().expect("a number"))
-}
-
-/// A client that knows only this process (and whatever that names as the leader).
-fn client_of(port: u16) -> GrpcMetadata {
-    let endpoint = format!("127.0.0.1:{port}")
-        .parse()
-        .expect("an address of the test's own");
-    let secret = ClusterSecret::new(SECRET).expect("long enough");
-    let mut settings = GrpcSettings::new(vec![endpoint], secret);
-    // the process answers late on purpose, and this one must go on asking it
-    settings.keep_alive_interval = Duration::from_secs(60);
-    settings.keep_alive_timeout = Duration::from_secs(60);
-    GrpcMetadata::new(Ports::system(), settings)
 }
 
 #[tokio::test(flavor = "multi_thread")]
