@@ -30,6 +30,7 @@ const KEYS: &[&str] = &[
     "producer_id",
     "topic_id",
     "user",
+    "group_id",
 ];
 
 /// Characters of an element that are shown where the other side has none.

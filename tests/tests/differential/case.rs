@@ -265,6 +265,23 @@ where
     }
 }
 
+/// A request that is built as a whole frame, in the versions that the protocol crate cannot write.
+pub(crate) fn framed<R: Request>(
+    name: &'static str,
+    build: impl Fn(&mut Ask<'_>) -> Option<Bytes> + 'static,
+) -> Case
+where
+    R::Response: Debug + 'static,
+{
+    Case {
+        name,
+        rounds: 1,
+        quiet: false,
+        encode: Box::new(build),
+        decode: Box::new(decoded::<R::Response>),
+    }
+}
+
 /// How often each generated request is made for each time that the short form makes it: `AQUIFER_TEST_ROUNDS`.
 fn rounds_factor() -> u32 {
     std::env::var("AQUIFER_TEST_ROUNDS").map_or(1, |text| text.parse().expect("a number"))

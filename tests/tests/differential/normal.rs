@@ -2,6 +2,7 @@
 
 use kafka_protocol::{error::ResponseError, messages::ApiKey};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::case::Side;
 
@@ -82,6 +83,7 @@ fn word(api: &str, side: &Side, field: &str, value: &Value) -> Option<Value> {
         (Value::String(id), "client_instance_id" | "replica_directory_id" | "directory_id") => {
             (id != NIL).then(|| json!("id"))
         }
+        (Value::String(id), "member_id" | "leader") => member_word(id).map(Value::from),
         (Value::String(_), "cluster_id" | "log_dir") => Some(json!("known")),
         (Value::String(host), "host") => {
             (*host == side.address.ip().to_string()).then(|| json!("its own"))
@@ -103,6 +105,20 @@ fn word(api: &str, side: &Side, field: &str, value: &Value) -> Option<Value> {
         }
         _ => None,
     }
+}
+
+/// A member's id without what its coordinator chose: a UUID behind the client's name, or in base 64.
+fn member_word(id: &str) -> Option<String> {
+    let at = id.len().checked_sub(36);
+    let (name, uuid) = at
+        .and_then(|at| id.split_at_checked(at))
+        .unwrap_or((id, ""));
+    if Uuid::try_parse(uuid).is_ok() {
+        return Some(format!("{name}uuid"));
+    }
+    let is_base_64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let chosen = id.len() == 22 && id.bytes().all(is_base_64);
+    chosen.then(|| "uuid".to_owned())
 }
 
 fn number_word(api: &str, field: &str, number: i64) -> Option<&'static str> {
