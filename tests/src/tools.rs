@@ -29,6 +29,10 @@ const CLASSES: &[(&str, &str)] = &[
         "org.apache.kafka.tools.ConsoleProducer",
     ),
     (
+        "kafka-consumer-groups",
+        "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+    ),
+    (
         "kafka-consumer-perf-test",
         "org.apache.kafka.tools.ConsumerPerformance",
     ),
@@ -37,6 +41,7 @@ const CLASSES: &[(&str, &str)] = &[
         "org.apache.kafka.tools.DeleteRecordsCommand",
     ),
     ("kafka-features", "org.apache.kafka.tools.FeatureCommand"),
+    ("kafka-groups", "org.apache.kafka.tools.GroupsCommand"),
     ("kafka-get-offsets", "org.apache.kafka.tools.GetOffsetShell"),
     (
         "kafka-leader-election",

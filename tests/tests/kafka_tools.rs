@@ -1,5 +1,5 @@
 //! Apache Kafka's own tools do and print the same with Aquifer as with Apache Kafka: topics, configs, offsets, record
-//! deletion, log folders, versions, features, quorum, reassignment, consoles, performance tests. What remains different
+//! deletion, log folders, versions, features, quorum, reassignment, groups, consoles, performance tests. What remains different
 //! is in `docs/kafka-differences.md` (patterns `tools CASE LINE`, where a line that only Kafka's tool prints begins with
 //! `-`, one that only Aquifer's prints with `+`).
 //!
@@ -20,10 +20,13 @@ use aquifer_tests::{
 use tempfile::TempDir;
 
 use cases::{Case, FILES, Output, cases};
+use groups::Members;
 use lines::{changes, normal};
 
 #[path = "kafka_tools/cases.rs"]
 mod cases;
+#[path = "kafka_tools/groups.rs"]
+mod groups;
 #[path = "kafka_tools/lines.rs"]
 mod lines;
 
@@ -83,7 +86,11 @@ fn run(
 ) -> BTreeMap<&'static str, Vec<String>> {
     let folder = folder.display().to_string();
     let mut all = BTreeMap::new();
+    let mut members = None;
     for case in cases {
+        if case.name.starts_with("groups/") && members.is_none() {
+            members = Some(Members::join(bootstrap));
+        }
         let words = case.arguments.iter();
         let words: Vec<String> = words.map(|w| w.replace("{folder}", &folder)).collect();
         let mut arguments: Vec<&str> = words.iter().map(String::as_str).collect();

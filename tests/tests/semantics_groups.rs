@@ -107,7 +107,7 @@ fn who_is_not_in_the_generation_is_told_why(broker: &DevBroker) {
     }
     let mut other = Classic::new("fenced", TOPIC);
     other.kind = "connect".to_owned();
-    let answer = connection.call(3, &without_instance(other.join()));
+    let answer = connection.call(3, &other.join());
     assert_eq!(answer.error_code, code::INCONSISTENT_GROUP_PROTOCOL);
     let long = commit("alone", ("", -1), TOPIC, &[(0, 1)]);
     let mut too_long = long.clone();
@@ -118,10 +118,6 @@ fn who_is_not_in_the_generation_is_told_why(broker: &DevBroker) {
     );
     assert_eq!(connection.commit(&long), 0);
     assert_eq!(connection.committed("alone", TOPIC, 0), 1);
-}
-
-fn without_instance(request: JoinGroupRequest) -> JoinGroupRequest {
-    request.with_group_instance_id(None)
 }
 
 fn members_hear_of_a_rebalance_by_heartbeat(broker: &DevBroker) {

@@ -1,6 +1,7 @@
 //! Lines that tools print, without what belongs to one run or one broker only, and how two outputs differ.
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::cases::Output;
 
@@ -62,6 +63,16 @@ fn known(word: &str) -> String {
     }
     if word.starts_with("127.0.0.1:") {
         return "ADDRESS".to_owned();
+    }
+    // a member's id, behind the name of its client
+    let uuid = word
+        .len()
+        .checked_sub(36)
+        .and_then(|at| word.split_at_checked(at));
+    if let Some((name, uuid)) = uuid
+        && Uuid::try_parse(uuid).is_ok()
+    {
+        return format!("{name}UUID");
     }
     if word.starts_with(".tmp") {
         return "FOLDER".to_owned();
@@ -184,6 +195,11 @@ fn lines_lose_what_belongs_to_one_run() {
             "\tConsumerGroupHeartbeat(68): 0 to 1 [usable: 1],",
             Output::Plain,
             "\tConsumerGroupHeartbeat(68): 0 to 1 [usable: 1],",
+        ),
+        (
+            "lively made 0 2 6 4 tests-67ac2f46-5f3c-4a0e-b7a1-6b8d0a0f3c11 /127.0.0.1",
+            Output::Plain,
+            "lively made 0 2 6 4 tests-UUID /127.0.0.1",
         ),
         ("LeaderId:      1", Output::Quorum, "LeaderId: 1"),
         ("HighWatermark: 434", Output::Quorum, "HighWatermark: N"),
