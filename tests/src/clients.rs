@@ -38,7 +38,7 @@ pub fn dependencies() -> PathBuf {
     let folder = std::env::var_os("AQUIFER_TEST_DEPS")
         .map_or_else(|| root.join("target/test-deps"), PathBuf::from);
     assert!(
-        ["venv/bin/python", "classes/Tools.class", NODE]
+        ["venv/bin/python", "classes/Members.class", NODE]
             .iter()
             .all(|file| folder.join(file).exists()),
         "the test clients are not installed in {}: run tests/run --deps",

@@ -113,8 +113,8 @@ fn printed(case: &Case, outcome: &Outcome, bootstrap: &str, folder: &str) -> Vec
         normal(&line.replace(folder, ""), case.output)
     };
     let mut lines: Vec<String> = outcome.stdout.iter().map(line).collect();
-    if case.output == Output::Verifiable {
-        // acknowledgements of several partitions come in any order
+    if matches!(case.output, Output::Verifiable | Output::Sorted) {
+        // acknowledgements of several partitions, and groups, come in any order
         lines.sort();
     }
     let said = outcome.stderr.iter().filter(|line| !line.starts_with('\t'));

@@ -1,10 +1,11 @@
 //! A whole cluster in one seeded, single-threaded simulation: agents, members of the metadata service, the
-//! journal and the bucket of the project, clients of the test's own, faults at the ports, virtual time. The
-//! same seed gives the same trace.
+//! journal and the bucket of the project, clients and members of groups of the test's own, faults at the ports,
+//! virtual time. The same seed gives the same trace.
 
 mod chaos;
 mod checker;
 mod client;
+mod groups;
 mod member;
 mod network;
 mod world;
@@ -55,6 +56,8 @@ pub struct Outcome {
     pub violations: Vec<String>,
     /// Acknowledged records.
     pub acked: usize,
+    /// Acknowledged commits of offsets.
+    pub commits: usize,
     /// Kills of agents and members.
     pub kills: u64,
 }
@@ -78,6 +81,14 @@ pub fn run(plan: Plan) -> Outcome {
         let readers: Vec<_> = (0..plan.partitions)
             .map(|partition| world.task(client::tail(Arc::clone(&world), partition)))
             .collect();
+        let members: Vec<_> = (0..groups::MEMBERS)
+            .flat_map(|id| {
+                [
+                    world.task(groups::classic(Arc::clone(&world))),
+                    world.task(groups::modern(Arc::clone(&world), id)),
+                ]
+            })
+            .collect();
         let chaos = world.task(chaos::run(Arc::clone(&world)));
         world.trouble().await;
         world.calm_down();
@@ -89,6 +100,9 @@ pub fn run(plan: Plan) -> Outcome {
         }
         for reader in readers {
             world.finished(reader, "a reader").await;
+        }
+        for member in members {
+            world.finished(member, "a member of a group").await;
         }
         let everything = world.task(client::read_everything(Arc::clone(&world)));
         world.finished(everything, "the last reader").await;

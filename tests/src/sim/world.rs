@@ -23,7 +23,8 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::{
-    Outcome, Plan, chaos, checker::History, client, client::Link, member::Member, network::Network,
+    Outcome, Plan, chaos, checker::History, client, client::Link, groups::Groups, member::Member,
+    network::Network,
 };
 
 /// The topic of all simulations.
@@ -52,6 +53,7 @@ pub(super) struct World {
     members: Mutex<Vec<Option<Member>>>,
     agents: Mutex<Vec<Option<Agent>>>,
     history: Mutex<History>,
+    groups: Mutex<Groups>,
     trace: Mutex<Vec<String>>,
     calm: AtomicBool,
     kills: AtomicU64,
@@ -74,6 +76,7 @@ impl World {
             members: Mutex::new((0..plan.members).map(|_| None).collect()),
             agents: Mutex::new((0..plan.agents).map(|_| None).collect()),
             history: Mutex::default(),
+            groups: Mutex::default(),
             trace: Mutex::default(),
             calm: AtomicBool::new(false),
             kills: AtomicU64::new(0),
@@ -242,6 +245,10 @@ impl World {
         self.history.lock()
     }
 
+    pub(super) fn groups(&self) -> MutexGuard<'_, Groups> {
+        self.groups.lock()
+    }
+
     pub(super) fn trace(&self, what: String) {
         let at = self.ports.clock.now().0;
         self.trace
@@ -255,6 +262,7 @@ impl World {
             trace: self.trace.lock().clone(),
             violations: history.check(),
             acked: history.acked.len(),
+            commits: self.groups().commits,
             kills: self.kills.load(Ordering::Relaxed),
         }
     }

@@ -5,6 +5,8 @@
 pub(crate) enum Output {
     /// Text with ids, addresses and times.
     Plain,
+    /// The same in any order.
+    Sorted,
     /// Rates and latencies.
     Measured,
     /// The rows of kafka-consumer-perf-test.
@@ -68,6 +70,7 @@ pub(crate) fn cases() -> Vec<Case> {
 fn output(name: &str) -> Output {
     match name {
         "plain" => Output::Plain,
+        "sorted" => Output::Sorted,
         "measured" => Output::Measured,
         "consumer-rate" => Output::ConsumerRate,
         "quorum" => Output::Quorum,

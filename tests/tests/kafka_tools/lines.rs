@@ -8,7 +8,7 @@ use crate::cases::Output;
 /// A line without ids, addresses, times, and, by the kind of output, what was measured.
 pub(crate) fn normal(line: &str, output: Output) -> String {
     let line = match output {
-        Output::Plain => words(line, str::to_owned),
+        Output::Plain | Output::Sorted => words(line, str::to_owned),
         Output::Measured => words(line, measured),
         Output::ConsumerRate => consumer_rate(line),
         Output::Quorum => words(line, |word| match word.parse::<u64>() {
@@ -73,6 +73,13 @@ fn known(word: &str) -> String {
         && Uuid::try_parse(uuid).is_ok()
     {
         return format!("{name}UUID");
+    }
+    // groups that tools make up for themselves
+    for tool in ["console-consumer-", "perf-consumer-"] {
+        let number = word.strip_prefix(tool).unwrap_or_default();
+        if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) {
+            return format!("{tool}N");
+        }
     }
     if word.starts_with(".tmp") {
         return "FOLDER".to_owned();
