@@ -78,8 +78,8 @@ fn who_is_not_in_the_generation_is_told_why(broker: &DevBroker) {
     let mut connection = Connection::open(broker.address());
     let mut member = Classic::new("fenced", TOPIC).called("fixed");
     connection.alone(&mut member, TOPIC, &[0, 1]);
-    for (change, expected) in [
-        ((|_| ()) as fn(&mut Classic), 0),
+    let changes: [(fn(&mut Classic), i16); 7] = [
+        (|_| (), 0),
         (|m| m.generation += 1, code::ILLEGAL_GENERATION),
         (|m| m.generation -= 1, code::ILLEGAL_GENERATION),
         (|m| m.id = "nobody".to_owned(), code::FENCED_INSTANCE_ID),
@@ -92,7 +92,8 @@ fn who_is_not_in_the_generation_is_told_why(broker: &DevBroker) {
             code::UNKNOWN_MEMBER_ID,
         ),
         (|m| m.group = "nowhere".to_owned(), code::UNKNOWN_MEMBER_ID),
-    ] {
+    ];
+    for (change, expected) in changes {
         let mut other = member.clone();
         change(&mut other);
         let codes = [
@@ -269,13 +270,11 @@ fn epochs_are_what_members_are_told_apart_by(broker: &DevBroker) {
     let idle = beat(&mut connection, &member.beat());
     assert_eq!((idle.error_code, idle.member_epoch), (0, 1));
     assert_eq!(idle.assignment, None, "nothing changed");
-    for (change, expected) in [
-        (
-            (|m| m.epoch += 1) as fn(&mut Modern),
-            code::FENCED_MEMBER_EPOCH,
-        ),
+    let changes: [(fn(&mut Modern), i16); 2] = [
+        (|m| m.epoch += 1, code::FENCED_MEMBER_EPOCH),
         (|m| m.id = "nobody".to_owned(), code::UNKNOWN_MEMBER_ID),
-    ] {
+    ];
+    for (change, expected) in changes {
         let mut other = member.clone();
         change(&mut other);
         assert_eq!(beat(&mut connection, &other.beat()).error_code, expected);
