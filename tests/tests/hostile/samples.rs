@@ -9,16 +9,20 @@ use aquifer_tests::{
 use bytes::Bytes;
 use kafka_protocol::{
     messages::{
-        AlterConfigsRequest, AlterPartitionReassignmentsRequest, BrokerId, CreateAclsRequest,
-        CreatePartitionsRequest, CreateTopicsRequest, DeleteAclsRequest, DeleteRecordsRequest,
-        DeleteTopicsRequest, DescribeAclsRequest, DescribeClientQuotasRequest,
-        DescribeClusterRequest, DescribeConfigsRequest, DescribeLogDirsRequest,
-        DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
-        DescribeUserScramCredentialsRequest, ElectLeadersRequest, FetchRequest,
-        FindCoordinatorRequest, GetTelemetrySubscriptionsRequest, IncrementalAlterConfigsRequest,
-        InitProducerIdRequest, ListConfigResourcesRequest, ListGroupsRequest, ListOffsetsRequest,
-        ListPartitionReassignmentsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
-        ProduceRequest, PushTelemetryRequest, UpdateFeaturesRequest, alter_configs_request,
+        AlterConfigsRequest, AlterPartitionReassignmentsRequest, BrokerId,
+        ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, CreateAclsRequest,
+        CreatePartitionsRequest, CreateTopicsRequest, DeleteAclsRequest, DeleteGroupsRequest,
+        DeleteRecordsRequest, DeleteTopicsRequest, DescribeAclsRequest,
+        DescribeClientQuotasRequest, DescribeClusterRequest, DescribeConfigsRequest,
+        DescribeGroupsRequest, DescribeLogDirsRequest, DescribeProducersRequest,
+        DescribeQuorumRequest, DescribeTopicPartitionsRequest, DescribeUserScramCredentialsRequest,
+        ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
+        GetTelemetrySubscriptionsRequest, GroupId, HeartbeatRequest,
+        IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
+        ListConfigResourcesRequest, ListGroupsRequest, ListOffsetsRequest,
+        ListPartitionReassignmentsRequest, MetadataRequest, OffsetCommitRequest,
+        OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest,
+        PushTelemetryRequest, SyncGroupRequest, UpdateFeaturesRequest, alter_configs_request,
         alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic},
         create_acls_request::AclCreation,
         create_partitions_request::{CreatePartitionsAssignment, CreatePartitionsTopic},
@@ -33,10 +37,16 @@ use kafka_protocol::{
         describe_user_scram_credentials_request::UserName,
         elect_leaders_request::TopicPartitions,
         incremental_alter_configs_request,
+        join_group_request::JoinGroupRequestProtocol,
+        leave_group_request::MemberIdentity,
         list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
         list_partition_reassignments_request::ListPartitionReassignmentsTopics,
         metadata_request::MetadataRequestTopic,
+        offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
+        offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic},
+        offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic},
         offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic},
+        sync_group_request::SyncGroupRequestAssignment,
         update_features_request::FeatureUpdateKey,
     },
     protocol::{Request, StrBytes},
@@ -63,6 +73,7 @@ fn samples() -> Vec<Sample> {
     samples.extend(of_topics());
     samples.extend(of_configs());
     samples.extend(of_clusters());
+    samples.extend(of_groups());
     samples
 }
 
@@ -195,6 +206,70 @@ fn of_clusters() -> Vec<Sample> {
     ]
 }
 
+fn of_groups() -> Vec<Sample> {
+    let group = || GroupId(text("target"));
+    let offset = OffsetCommitRequestPartition::default();
+    let committed = OffsetCommitRequestTopic::default()
+        .with_name(topic_name("target"))
+        .with_partitions(vec![offset]);
+    let fetched = OffsetFetchRequestTopic::default()
+        .with_name(topic_name("target"))
+        .with_partition_indexes(vec![0]);
+    let of_group = OffsetFetchRequestGroup::default().with_group_id(group());
+    let protocol = JoinGroupRequestProtocol::default().with_name(text("range"));
+    let assignment = SyncGroupRequestAssignment::default().with_member_id(text("somebody"));
+    let member = MemberIdentity::default().with_member_id(text("somebody"));
+    let forgotten = OffsetDeleteRequestTopic::default()
+        .with_name(topic_name("target"))
+        .with_partitions(vec![OffsetDeleteRequestPartition::default()]);
+    vec![
+        sample(
+            OffsetCommitRequest::default()
+                .with_group_id(group())
+                .with_topics(vec![committed]),
+        ),
+        sample(
+            OffsetFetchRequest::default()
+                .with_group_id(group())
+                .with_topics(Some(vec![fetched])),
+        ), // 1-7
+        sample(OffsetFetchRequest::default().with_groups(vec![of_group])), // 8-9
+        sample(
+            JoinGroupRequest::default()
+                .with_group_id(group())
+                .with_protocols(vec![protocol]),
+        ),
+        sample(HeartbeatRequest::default().with_group_id(group())),
+        sample(
+            LeaveGroupRequest::default()
+                .with_group_id(group())
+                .with_member_id(text("somebody")),
+        ), // 0-2
+        sample(
+            LeaveGroupRequest::default()
+                .with_group_id(group())
+                .with_members(vec![member]),
+        ), // 3-5
+        sample(
+            SyncGroupRequest::default()
+                .with_group_id(group())
+                .with_assignments(vec![assignment]),
+        ),
+        sample(DescribeGroupsRequest::default().with_groups(vec![group()])),
+        sample(DeleteGroupsRequest::default().with_groups_names(vec![group()])),
+        sample(
+            OffsetDeleteRequest::default()
+                .with_group_id(group())
+                .with_topics(vec![forgotten]),
+        ),
+        sample(ConsumerGroupHeartbeatRequest::default().with_group_id(group())),
+        sample(ConsumerGroupDescribeRequest::default().with_group_ids(vec![group()])),
+    ]
+}
+
+/// The last versions of OffsetCommit and OffsetFetch that the protocol crate can write.
+const OFFSETS_MAX: i16 = 9;
+
 /// The frames of all samples in every version that the broker says it serves.
 pub(crate) fn served(broker: &DevBroker) -> Vec<(i16, i16, Bytes)> {
     let listed = Connection::open(broker.address()).call(3, &api_versions());
@@ -202,7 +277,11 @@ pub(crate) fn served(broker: &DevBroker) -> Vec<(i16, i16, Bytes)> {
     let mut frames = Vec::new();
     for api in &listed.api_keys {
         let oldest = if api.api_key == 0 { 3 } else { api.min_version };
-        for version in oldest..=api.max_version {
+        let newest = match api.api_key {
+            OffsetCommitRequest::KEY | OffsetFetchRequest::KEY => api.max_version.min(OFFSETS_MAX),
+            _ => api.max_version,
+        };
+        for version in oldest..=newest {
             let of_this = samples.iter().filter(|(key, _)| *key == api.api_key);
             let before = frames.len();
             frames.extend(
