@@ -149,6 +149,7 @@ impl Setup {
             zone: String::new(),
             listener: String::new(),
             deadline_ms: 1_000,
+            call_id: 0,
         };
         let call = KafkaCall {
             api,
