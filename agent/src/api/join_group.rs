@@ -44,6 +44,7 @@ pub(crate) async fn handle(
     let mut response = answered.unwrap_or_else(|error| {
         JoinGroupResponse::default()
             .with_error_code(errors::group_code(api, &error))
+            .with_member_id(request.member_id.clone())
             .with_protocol_name(None)
     });
     if version < SKIP_ASSIGNMENT {
