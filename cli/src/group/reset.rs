@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, anyhow, bail};
+use aquifer_store::Ports;
 use kafka_protocol::{
     ResponseError,
     messages::{
@@ -52,8 +53,8 @@ struct Change {
 pub(super) fn run(reset: &GroupReset) -> Result<()> {
     let name = &reset.group;
     check_topics(&reset.of)?;
+    let to = target(reset, Ports::system().clock.unix_millis())?;
     let mut cluster = Cluster::open(&reset.bootstrap)?;
-    let to = target(reset, cluster.unix_millis())?;
     check_idle(name, describe_group(&mut cluster, name)?.as_ref())?;
     let committed = offsets::committed(&mut cluster, name)?;
     let (meant, leaders) = meant(&mut cluster, name, &reset.of, &committed)?;
