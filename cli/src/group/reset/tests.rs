@@ -5,6 +5,7 @@ use crate::{
     arguments::{Bootstrap, Output, OutputForm},
     group::{cluster::Node, members::Member},
     units::Span,
+    usage::Usage,
 };
 
 fn reset() -> GroupReset {
@@ -130,4 +131,11 @@ fn refusals_say_what_to_do() {
         let error = check("g", &at, code).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     }
+}
+
+/// Nobody answers at the address: whoever looks for a cluster first says that, with another exit code.
+#[test]
+fn regression_flags_are_checked_before_a_cluster_is_looked_for() {
+    let error = run(&reset()).unwrap_err();
+    assert!(error.downcast_ref::<Usage>().is_some(), "{error:#}");
 }
