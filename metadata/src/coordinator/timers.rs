@@ -74,6 +74,7 @@ impl Timers {
     }
 
     /// The deadline of a thing.
+    #[cfg(test)]
     pub(super) fn of(&self, timer: &Timer) -> Option<Monotonic> {
         self.due.get(timer).copied()
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aquifer_format::ids::PartitionId;
+use aquifer_format::ids::{PartitionId, TopicId};
 
 use super::{Subscription, consumes, is_empty};
 use crate::{
@@ -116,7 +116,7 @@ fn of_group(
     };
     let retention_ms = state.group_settings().offsets_retention_ms;
     let subscription = Subscription::of(group);
-    let mut topic = None;
+    let mut topic: Option<(TopicId, bool)> = None;
     let mut count = 0;
     let mut partitions = Vec::new();
     for (id, committed) in offsets {

@@ -140,7 +140,7 @@ fn check_complete(spec: &Spec, assignment: &Assignment) {
     }
     let wanted = spec.topics.iter().filter(|(topic, _)| {
         let mut members = spec.members.values();
-        members.any(|member| member.topics.contains(topic))
+        members.any(|member| member.topics.contains(*topic))
     });
     let wanted: i32 = wanted.map(|(_, count)| *count).sum();
     assert_eq!(owners.len(), usize::try_from(wanted).unwrap());

@@ -70,7 +70,7 @@ enum Doing {
     /// It is to join.
     Out,
     /// It waits for an answer, to the request of that call.
-    Waiting(u128, Call),
+    Waiting(u128, Box<Call>),
     /// It joined, and is to sync; with the assignments that it makes if it leads.
     Joined(Vec<(String, Bytes)>),
     /// It has partitions.
@@ -274,7 +274,7 @@ impl Machine {
 
     fn call(&mut self, client: usize, call: Call) {
         let id = u128::from(self.next());
-        self.clients[client].doing = Doing::Waiting(id, call);
+        self.clients[client].doing = Doing::Waiting(id, Box::new(call));
         self.send(client);
     }
 
@@ -289,9 +289,10 @@ impl Machine {
         let until = self.bed.at.now.plus(WAIT_MAX);
         let client = Some(client);
         self.waiting.insert(waiter, Waits { until, client });
-        let (bed, at) = (&mut self.bed, self.bed.at);
+        let at = self.bed.at;
+        let bed = &mut self.bed;
         let ledger = &mut bed.ledger;
-        match call {
+        match *call {
             Call::Join(request) => {
                 let caller = caller(9, id);
                 bed.coordinator.join(ledger, at, &caller, request, waiter);
@@ -339,7 +340,7 @@ impl Machine {
     fn joined(&mut self, client: usize, answer: &JoinGroupResponse) {
         let who = &mut self.clients[client];
         assert!(
-            matches!(who.doing, Doing::Waiting(_, Call::Join(_))),
+            matches!(&who.doing, Doing::Waiting(_, call) if matches!(**call, Call::Join(_))),
             "the answer to a JoinGroup came to {who:?}"
         );
         match answer.error_code {
@@ -420,7 +421,8 @@ impl Machine {
             .with_subscribed_topic_names(Some(vec![TopicName(text(TOPIC))]))
             .with_topic_partitions(Some(owned));
         let (rows, idle) = (self.bed.ledger.rows, self.is_idle(client));
-        let (bed, at) = (&mut self.bed, self.bed.at);
+        let at = self.bed.at;
+        let bed = &mut self.bed;
         let caller = caller(1, 0);
         let answer = bed
             .coordinator
@@ -491,7 +493,8 @@ impl Machine {
                     .with_group_id(group_id(who.group))
                     .with_members(vec![member]);
                 self.forget(client);
-                let (bed, at, id) = (&mut self.bed, self.bed.at, caller(5, 0));
+                let (at, id) = (self.bed.at, caller(5, 0));
+                let bed = &mut self.bed;
                 bed.coordinator.leave(&mut bed.ledger, at, &id, &request);
                 self.take_answers();
             }
@@ -552,7 +555,8 @@ impl Machine {
             .with_member_id(text(&who.id))
             .with_group_instance_id(instance(who.kind))
             .with_topics(vec![topic]);
-        let (bed, at, caller) = (&mut self.bed, self.bed.at, caller(9, 1));
+        let (at, caller) = (self.bed.at, caller(9, 1));
+        let bed = &mut self.bed;
         let answer = bed
             .coordinator
             .offset_commit(&mut bed.ledger, at, &caller, &request);

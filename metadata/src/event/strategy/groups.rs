@@ -34,7 +34,7 @@ fn member_id() -> impl Strategy<Value = MemberId> {
 }
 
 fn text() -> impl Strategy<Value = Arc<str>> {
-    "[a-z]{0,3}".prop_map(|text| Arc::<str>::from(text))
+    "[a-z]{0,3}".prop_map(Arc::<str>::from)
 }
 
 fn bytes() -> impl Strategy<Value = Bytes> {

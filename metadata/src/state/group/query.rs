@@ -45,7 +45,7 @@ impl State {
         &self,
         after: GroupNumber,
     ) -> impl Iterator<Item = (GroupNumber, &Group)> + '_ {
-        let range = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
+        let range = (Bound::Excluded(after), Bound::Unbounded);
         let groups = self.groups.all.range(range);
         groups.map(|(number, group)| (*number, group))
     }
@@ -68,7 +68,7 @@ impl State {
         let chunks = self.groups.offsets.range(chunks_of(group));
         chunks.flat_map(|(key, chunk)| {
             let offsets = chunk.offsets.iter();
-            offsets.map(|(index, committed)| (key.partition(*index), committed))
+            offsets.map(move |(index, committed)| (key.partition(*index), committed))
         })
     }
 
