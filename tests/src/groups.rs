@@ -203,7 +203,8 @@ impl Classic {
             .with_protocols(protocols.collect())
     }
 
-    /// Its SyncGroup, with the assignments that a leader makes.
+    /// Its SyncGroup, with the assignments that a leader makes. Its protocol is the first one; versions below 5 do not
+    /// name it, later ones must.
     #[must_use]
     pub fn sync(&self, assignments: &[(String, Bytes)]) -> SyncGroupRequest {
         let assignments = assignments.iter().map(|(member, assignment)| {
@@ -211,11 +212,14 @@ impl Classic {
                 .with_member_id(text(member))
                 .with_assignment(assignment.clone())
         });
+        let protocol = self.protocols.first();
         SyncGroupRequest::default()
             .with_group_id(group_id(&self.group))
             .with_generation_id(self.generation)
             .with_member_id(text(&self.id))
             .with_group_instance_id(self.instance())
+            .with_protocol_type(Some(text(&self.kind)))
+            .with_protocol_name(protocol.map(|(name, _)| text(name)))
             .with_assignments(assignments.collect())
     }
 

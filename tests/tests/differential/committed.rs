@@ -11,7 +11,7 @@ use kafka_protocol::messages::{
 };
 
 use crate::{
-    case::{Ask, Case, case, framed, name, text},
+    case::{Ask, Case, case, framed, generated, name, text},
     groups::{TOPIC, empty, modern, new, settled, stable},
 };
 
@@ -130,6 +130,16 @@ pub(crate) fn offset_commit() -> Vec<Case> {
             let offsets = [(ask.id(TOPIC), 0, 5, Some(""))];
             offset_commit_10(&member.group, (&member.id, member.epoch + 1), &offsets)
         }),
+        generated(4, |ask| {
+            let who = ask
+                .random
+                .pick(&[("", -1), ("", -1), ("nobody", 1), ("", 3)]);
+            let topic = ask.random.pick(&[TOPIC, TOPIC, "missing"]);
+            let partitions = ask.random.among(&[0, 1, 2, 99, -1]);
+            let offset = |index| (index, ask.random.pick(&[0, 5, -1, i64::MAX]));
+            let offsets: Vec<(i32, i64)> = partitions.into_iter().map(offset).collect();
+            commit(&ask.fresh("group"), who, topic, &offsets)
+        }),
     ]
 }
 
@@ -247,6 +257,14 @@ pub(crate) fn offset_fetch_cases() -> Vec<Case> {
             }
             Some(offset_fetch_10(&empty(ask), None))
         }),
+        generated(4, |ask| {
+            let begins: [fn(&mut Ask<'_>) -> String; 3] =
+                [empty, empty, |_| "no-such-group".to_owned()];
+            let group = ask.random.pick(&begins)(ask);
+            let topic = ask.random.pick(&[TOPIC, TOPIC, "missing"]);
+            let partitions = ask.random.among(&[0, 1, 2, 99, -1]);
+            fetch(ask, &group, Some(&[(topic, partitions.as_slice())]))
+        }),
     ]
 }
 
@@ -302,6 +320,21 @@ pub(crate) fn offset_delete() -> Vec<Case> {
             ask.side.connection.commit(&member.commit(TOPIC, 0, 3));
             ask.side.connection.call(5, &member.leave());
             of(&new(ask).group, &[(TOPIC, &[0])])
+        }),
+        generated(6, |ask| {
+            let begins: [fn(&mut Ask<'_>) -> String; 4] = [
+                empty,
+                |ask| stable(ask).group,
+                |ask| modern(ask).group,
+                |_| "no-such-group".to_owned(),
+            ];
+            let group = ask.random.pick(&begins)(ask);
+            let partitions = ask.random.among(&[0, 1, 99, -1]);
+            let topics = ask.random.among(&[TOPIC, "empty", "missing"]);
+            let topics = topics
+                .into_iter()
+                .map(|topic| (topic, partitions.as_slice()));
+            of(&group, &topics.collect::<Vec<_>>())
         }),
     ]
 }

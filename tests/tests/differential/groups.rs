@@ -13,7 +13,7 @@ use kafka_protocol::{
     protocol::{Request, StrBytes},
 };
 
-use crate::case::{Ask, Case, case, text};
+use crate::case::{Ask, Case, case, generated, text};
 
 /// The topic of all of them.
 pub(crate) const TOPIC: &str = "present";
@@ -73,6 +73,38 @@ pub(crate) fn empty(ask: &mut Ask<'_>) -> String {
         .commit(&commit(&group, ("", -1), TOPIC, &[(0, 7)]));
     assert_eq!(code, 0, "a commit without members");
     group
+}
+
+/// A member in some state, which is perhaps not quite who it says. None of these makes a request wait: nobody else is in
+/// its group.
+fn anybody(ask: &mut Ask<'_>) -> Classic {
+    let begins: [fn(&mut Ask<'_>) -> Classic; 4] = [fresh, stable, joined, fixed];
+    let begin = ask.random.pick(&begins);
+    let mut member = begin(ask);
+    if let Some(id) = ask.random.pick(&[None, None, Some(""), Some("nobody")]) {
+        member.id = id.to_owned();
+    }
+    if let Some(instance) = ask.random.pick(&[None, None, None, Some("other")]) {
+        member.instance = Some(instance.to_owned());
+    }
+    member.generation += ask.random.pick(&[0, 0, 0, 1, -1]);
+    member
+}
+
+/// Some groups: of any kind, unknown ones, one without a name.
+pub(crate) fn any_groups(ask: &mut Ask<'_>) -> Vec<String> {
+    let begins: [fn(&mut Ask<'_>) -> String; 5] = [
+        |ask| stable(ask).group,
+        |ask| modern(ask).group,
+        empty,
+        |_| "no-such-group".to_owned(),
+        |_| String::new(),
+    ];
+    let own = ask.random.pick(&begins)(ask);
+    let others = ask.random.among(&["no-such-group", "", "another"]);
+    let mut groups: Vec<String> = others.into_iter().map(str::to_owned).collect();
+    groups.push(own);
+    groups
 }
 
 /// A member that has not joined, for [`after`].
@@ -199,6 +231,23 @@ pub(crate) fn join_group() -> Vec<Case> {
             member.join()
         }),
         case("nothing", |_| JoinGroupRequest::default()),
+        // into groups that nobody is in: else it would wait for whoever is
+        generated(6, |ask| {
+            let mut member = new(ask);
+            member.id = ask.random.pick(&["", "", "nobody"]).to_owned();
+            let instance = ask.random.pick(&[None, None, Some("fixed")]);
+            member.instance = instance.map(str::to_owned);
+            member.kind = ask.random.pick(&["consumer", "connect", ""]).to_owned();
+            let sessions = [600_000, 600_000, 6_000, 5_999, 1_800_001];
+            member.session_timeout_ms = ask.random.pick(&sessions);
+            let names = ask.random.among(&["range", "sticky", "own"]);
+            let bytes = Bytes::from_static(b"anything");
+            let protocols = names
+                .into_iter()
+                .map(|name| (name.to_owned(), bytes.clone()));
+            member.protocols = protocols.collect();
+            member.join()
+        }),
     ]
 }
 
@@ -232,33 +281,38 @@ pub(crate) fn sync_group() -> Vec<Case> {
             own,
         ),
         after(
-            "type",
+            "type-none",
             joined,
             |_| (),
-            own.with_protocol_type(of("consumer")),
+            |m| own(m).with_protocol_type(None),
         ),
         after(
             "type-other",
             joined,
             |_| (),
-            own.with_protocol_type(of("connect")),
+            |m| own(m).with_protocol_type(of("connect")),
         ),
         after(
-            "protocol",
+            "protocol-none",
             joined,
             |_| (),
-            own.with_protocol_name(of("range")),
+            |m| own(m).with_protocol_name(None),
         ),
         after(
             "protocol-other",
             joined,
             |_| (),
-            own.with_protocol_name(of("other")),
+            |m| own(m).with_protocol_name(of("other")),
         ),
         case("group-unknown", |ask| own(&new(ask))),
         case("group-no-name", |_| own(&Classic::new("", TOPIC))),
         case("consumer-group", |ask| {
             own(&Classic::new(&modern(ask).group, TOPIC))
+        }),
+        generated(4, |ask| {
+            let member = anybody(ask);
+            let kinds = [Some("consumer"), Some("consumer"), Some("connect"), None];
+            own(&member).with_protocol_type(ask.random.pick(&kinds).and_then(of))
         }),
     ]
 }
@@ -313,6 +367,7 @@ pub(crate) fn heartbeat() -> Vec<Case> {
         case("group-empty", |ask| {
             Classic::new(&empty(ask), TOPIC).heartbeat()
         }),
+        generated(4, |ask| anybody(ask).heartbeat()),
     ]
 }
 
@@ -371,6 +426,10 @@ pub(crate) fn leave_group() -> Vec<Case> {
             let group = stable(ask).group;
             LeaveGroupRequest::default().with_group_id(group_id(&group))
         }),
+        generated(4, |ask| {
+            let member = anybody(ask);
+            leave(ask, &member)
+        }),
     ]
 }
 
@@ -407,6 +466,11 @@ pub(crate) fn describe_groups() -> Vec<Case> {
         }),
         case("operations", move |ask| {
             of(&[&empty(ask)]).with_include_authorized_operations(true)
+        }),
+        generated(3, |ask| {
+            let groups = any_groups(ask);
+            let groups = groups.iter().map(|group| group_id(group)).collect();
+            DescribeGroupsRequest::default().with_groups(groups)
         }),
     ]
 }
@@ -447,6 +511,11 @@ pub(crate) fn delete_groups() -> Vec<Case> {
         case("twice", move |ask| {
             let group = empty(ask);
             of(&[&group, &group, "no-such-group"])
+        }),
+        generated(3, |ask| {
+            let groups = any_groups(ask);
+            let groups = groups.iter().map(|group| group_id(group)).collect();
+            DeleteGroupsRequest::default().with_groups_names(groups)
         }),
     ]
 }

@@ -5,8 +5,8 @@ use kafka_protocol::messages::{ConsumerGroupDescribeRequest, ConsumerGroupHeartb
 use uuid::Uuid;
 
 use crate::{
-    case::{Ask, Case, case, text},
-    groups::{TOPIC, empty, modern, settled, stable},
+    case::{Ask, Case, case, generated, text},
+    groups::{TOPIC, any_groups, empty, modern, settled, stable},
 };
 
 /// A member that has not joined the case's group.
@@ -233,7 +233,38 @@ pub(crate) fn heartbeat() -> Vec<Case> {
             |_| (),
             |r| r,
         ),
+        generated(8, anything),
     ]
+}
+
+/// A heartbeat of somebody in some state, who is perhaps not quite who it says.
+fn anything(ask: &mut Ask<'_>) -> ConsumerGroupHeartbeatRequest {
+    let begins: [fn(&mut Ask<'_>) -> Modern; 3] = [new, modern, fixed];
+    let begin = ask.random.pick(&begins);
+    let mut member = begin(ask);
+    if ask.random.pick(&[false, false, false, true]) {
+        member.id = "another".to_owned();
+    }
+    if let Some(instance) = ask.random.pick(&[None, None, None, Some("other")]) {
+        member.instance = Some(instance.to_owned());
+    }
+    if let Some(epoch) = ask
+        .random
+        .pick(&[None, None, Some(0), Some(-1), Some(-2), Some(7)])
+    {
+        member.epoch = epoch;
+    }
+    let topics = ask.random.among(&[TOPIC, "empty", "missing"]);
+    member.topics = topics.into_iter().map(str::to_owned).collect();
+    if ask.random.pick(&[false, true]) {
+        return member.beat();
+    }
+    let assignor = ask.random.pick(&[None, None, Some("range"), Some("crowd")]);
+    let timeout = ask.random.pick(&[60_000, 60_000, -1, 0]);
+    member
+        .heartbeat()
+        .with_server_assignor(assignor.map(text))
+        .with_rebalance_timeout_ms(timeout)
 }
 
 /// ConsumerGroupDescribe of groups of both kinds.
@@ -267,6 +298,11 @@ pub(crate) fn describe() -> Vec<Case> {
         }),
         case("operations", move |ask| {
             of(&[&modern(ask).group]).with_include_authorized_operations(true)
+        }),
+        generated(4, |ask| {
+            let groups = any_groups(ask);
+            let groups = groups.iter().map(|group| group_id(group)).collect();
+            ConsumerGroupDescribeRequest::default().with_group_ids(groups)
         }),
     ]
 }

@@ -66,6 +66,7 @@ pub(super) enum Kind {
 
 /// What a client is about.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "ten of them")]
 enum Doing {
     /// It is to join.
     Out,
@@ -269,6 +270,8 @@ impl Machine {
             .with_generation_id(who.epoch)
             .with_member_id(text(&who.id))
             .with_group_instance_id(instance(who.kind))
+            .with_protocol_type(Some(text("consumer")))
+            .with_protocol_name(Some(text("range")))
             .with_assignments(assignments.collect())
     }
 
@@ -289,8 +292,7 @@ impl Machine {
         let until = self.bed.at.now.plus(WAIT_MAX);
         let client = Some(client);
         self.waiting.insert(waiter, Waits { until, client });
-        let at = self.bed.at;
-        let bed = &mut self.bed;
+        let (at, bed) = (self.bed.at, &mut self.bed);
         let ledger = &mut bed.ledger;
         match *call {
             Call::Join(request) => {
@@ -421,8 +423,7 @@ impl Machine {
             .with_subscribed_topic_names(Some(vec![TopicName(text(TOPIC))]))
             .with_topic_partitions(Some(owned));
         let (rows, idle) = (self.bed.ledger.rows, self.is_idle(client));
-        let at = self.bed.at;
-        let bed = &mut self.bed;
+        let (at, bed) = (self.bed.at, &mut self.bed);
         let caller = caller(1, 0);
         let answer = bed
             .coordinator
@@ -493,8 +494,7 @@ impl Machine {
                     .with_group_id(group_id(who.group))
                     .with_members(vec![member]);
                 self.forget(client);
-                let (at, id) = (self.bed.at, caller(5, 0));
-                let bed = &mut self.bed;
+                let (at, id, bed) = (self.bed.at, caller(5, 0), &mut self.bed);
                 bed.coordinator.leave(&mut bed.ledger, at, &id, &request);
                 self.take_answers();
             }
@@ -555,8 +555,7 @@ impl Machine {
             .with_member_id(text(&who.id))
             .with_group_instance_id(instance(who.kind))
             .with_topics(vec![topic]);
-        let (at, caller) = (self.bed.at, caller(9, 1));
-        let bed = &mut self.bed;
+        let (at, caller, bed) = (self.bed.at, caller(9, 1), &mut self.bed);
         let answer = bed
             .coordinator
             .offset_commit(&mut bed.ledger, at, &caller, &request);
