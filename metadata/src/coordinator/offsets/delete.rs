@@ -34,10 +34,15 @@ impl<W> Coordinator<W> {
             Err(error) => return response.with_error_code(error.code()),
         };
         let mut gone = BTreeSet::new();
-        let topics = request.topics.iter();
-        let topics: Vec<_> = topics
-            .map(|topic| self.delete_of_topic(state, group, topic, &mut gone))
-            .collect();
+        let topics: Vec<_> = {
+            // read once for all topics, of which a request may name many
+            let subscription = state.group(group).map(Subscription::of);
+            let subscription = subscription.as_ref();
+            let topics = request.topics.iter();
+            topics
+                .map(|topic| self.delete_of_topic(state, group, subscription, topic, &mut gone))
+                .collect()
+        };
         if !gone.is_empty() {
             ledger.apply(Event::OffsetsRemoved {
                 group,
@@ -51,13 +56,13 @@ impl<W> Coordinator<W> {
         &mut self,
         state: &State,
         number: GroupNumber,
+        subscription: Option<&Subscription<'_>>,
         request: &OffsetDeleteRequestTopic,
         gone: &mut BTreeSet<PartitionId>,
     ) -> OffsetDeleteResponseTopic {
         let topic = state.topic_by_name(&request.name);
-        let group = state.group(number).filter(|_| topic.is_some());
-        let is_subscribed = group.is_some_and(|group| {
-            let subscription = Subscription::of(group);
+        let subscription = subscription.filter(|_| topic.is_some());
+        let is_subscribed = subscription.is_some_and(|subscription| {
             subscription.has(state, &mut self.subscriptions, &request.name)
         });
         let partitions = request.partitions.iter().map(|partition| {

@@ -16,14 +16,17 @@ use kafka_protocol::{
 };
 use uuid::Uuid;
 
-use super::bed::{Bed, caller};
+use super::{
+    bed::{Bed, caller},
+    play::subscription,
+};
 use crate::{
     coordinator::Ledger,
     event::{
         Event,
         group::{
             ClassicMember, ClassicPhase, ClassicState, ConsumerMember, CurrentAssignment,
-            GroupChange, GroupKind, GroupNumber, MemberId,
+            GroupChange, GroupKind, GroupNumber, MemberId, Protocol,
         },
     },
     state::{
@@ -506,6 +509,39 @@ fn offsets_of_topics_that_nobody_reads_are_deleted() {
     bed.group("busy", consumer());
     assert_eq!(bed.delete_offsets("busy", "t", &[0, 5]), (0, vec![86, 3]));
     assert_eq!(bed.delete_offsets("busy", "u", &[0]), (0, vec![0]));
+}
+
+/// What members say is read once for all topics, else this takes minutes.
+#[test]
+fn regression_a_deletion_that_names_a_topic_many_times_is_done_soon() {
+    let mut bed = Bed::new();
+    bed.topic("t", 1);
+    let mut changes = classic(ClassicState::Stable, Some("consumer"));
+    let names: Vec<String> = (0..20_000).map(|number| format!("t{number}")).collect();
+    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+    names.push("t");
+    for change in &mut changes {
+        match change {
+            GroupChange::Member(member) => member.protocols.push(Protocol {
+                name: "range".to_owned(),
+                metadata: subscription(&names),
+            }),
+            GroupChange::Phase(phase) => phase.protocol = Some("range".to_owned()),
+            _ => {}
+        }
+    }
+    bed.group("g", changes);
+    let partition = OffsetDeleteRequestPartition::default().with_partition_index(0);
+    let topic = OffsetDeleteRequestTopic::default()
+        .with_name(topic_name("t"))
+        .with_partitions(vec![partition]);
+    let request = OffsetDeleteRequest::default()
+        .with_group_id(group_id("g"))
+        .with_topics(vec![topic; 20_000]);
+    let response = bed.coordinator.offset_delete(&mut bed.ledger, &request);
+    assert_eq!(response.topics.len(), 20_000);
+    let mut partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+    assert!(partitions.all(|partition| partition.error_code == 86));
 }
 
 #[test]
