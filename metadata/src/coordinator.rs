@@ -24,6 +24,7 @@ use crate::{
     state::State,
 };
 
+mod answer_room;
 mod assignor;
 mod classic;
 mod consumer;

@@ -14,7 +14,7 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 
-use super::{Coordinator, consumer_protocol::PROTOCOL_TYPE};
+use super::{Coordinator, answer_room::AnswerRoom, consumer_protocol::PROTOCOL_TYPE};
 use crate::{
     event::group::ClassicState,
     state::{
@@ -33,9 +33,20 @@ impl<W> Coordinator<W> {
         state: &State,
         request: &DescribeGroupsRequest,
     ) -> DescribeGroupsResponse {
+        let mut room = AnswerRoom::new();
         let groups = request.groups.iter();
         let groups = groups.map(|name| match classic(state, name) {
-            Ok(group) => described(group).with_group_id(name.clone()),
+            Ok((bytes, group)) => {
+                let answer = if room.take(bytes) {
+                    described(group)
+                } else {
+                    let refusal = AnswerRoom::refusal();
+                    DescribedGroup::default()
+                        .with_error_code(refusal.code())
+                        .with_error_message(refusal.text())
+                };
+                answer.with_group_id(name.clone())
+            }
             Err(why) => DescribedGroup::default()
                 .with_group_id(name.clone())
                 .with_group_state(StrBytes::from_static_str(DEAD))
@@ -65,11 +76,13 @@ impl<W> Coordinator<W> {
     }
 }
 
-fn classic<'a>(state: &'a State, name: &str) -> Result<&'a ClassicGroup, String> {
+/// The group, and how many bytes it takes to describe it.
+fn classic<'a>(state: &'a State, name: &str) -> Result<(usize, &'a ClassicGroup), String> {
     let found = state.group_by_name(name);
     let (_, group) = found.ok_or_else(|| format!("Group {name} not found."))?;
     let classic = group.classic();
-    classic.ok_or_else(|| format!("Group {name} is not a classic group."))
+    let classic = classic.ok_or_else(|| format!("Group {name} is not a classic group."))?;
+    Ok((group.cost(), classic))
 }
 
 fn described(group: &ClassicGroup) -> DescribedGroup {

@@ -1,5 +1,6 @@
 //! The coordinator with a state, a clock that is moved by hand, and numbers for those who wait.
 
+mod answer_room;
 mod assignors;
 mod bed;
 mod classic;

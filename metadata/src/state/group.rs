@@ -65,6 +65,11 @@ impl Group {
         }
     }
 
+    /// About how many bytes it takes in memory, and to be described.
+    pub(crate) fn cost(&self) -> usize {
+        usize::try_from(self.cost).unwrap_or(usize::MAX)
+    }
+
     /// How many members it has.
     pub(crate) fn members(&self) -> usize {
         match &self.body {

@@ -13,7 +13,7 @@ use kafka_protocol::{
 
 use super::target;
 use crate::{
-    coordinator::Coordinator,
+    coordinator::{Coordinator, answer_room::AnswerRoom},
     event::group::TopicPartitions,
     state::{
         State,
@@ -36,13 +36,19 @@ impl<W> Coordinator<W> {
         request: &ConsumerGroupDescribeRequest,
     ) -> ConsumerGroupDescribeResponse {
         let with_operations = request.include_authorized_operations;
+        let mut room = AnswerRoom::new();
         let groups = request.group_ids.iter();
-        let groups = groups.map(|id| described(state, id, with_operations));
+        let groups = groups.map(|id| described(state, id, with_operations, &mut room));
         ConsumerGroupDescribeResponse::default().with_groups(groups.collect())
     }
 }
 
-fn described(state: &State, id: &GroupId, with_operations: bool) -> DescribedGroup {
+fn described(
+    state: &State,
+    id: &GroupId,
+    with_operations: bool,
+    room: &mut AnswerRoom,
+) -> DescribedGroup {
     let answer = DescribedGroup::default().with_group_id(id.clone());
     let refused = |answer: DescribedGroup, error: ResponseError, text: Option<String>| {
         answer
@@ -56,14 +62,20 @@ fn described(state: &State, id: &GroupId, with_operations: bool) -> DescribedGro
         return refused(answer, ResponseError::InvalidGroupId, None);
     }
     let name = id.as_str();
-    let Some((_, group)) = state.group_by_name(name) else {
+    let Some((_, found)) = state.group_by_name(name) else {
         let text = format!("Group {name} not found.");
         return refused(answer, ResponseError::GroupIdNotFound, Some(text));
     };
-    let Some(group) = group.consumer() else {
+    let Some(group) = found.consumer() else {
         let text = format!("Group {name} is not a consumer group.");
         return refused(answer, ResponseError::GroupIdNotFound, Some(text));
     };
+    if !room.take(found.cost()) {
+        let refusal = AnswerRoom::refusal();
+        return answer
+            .with_error_code(refusal.code())
+            .with_error_message(refusal.text());
+    }
     let answer = of_group(state, group, answer);
     if with_operations {
         answer.with_authorized_operations(GROUP_OPERATIONS)
