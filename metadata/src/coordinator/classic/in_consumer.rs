@@ -280,7 +280,9 @@ fn planned(
     }
     let full = state.usage().group_bytes >= state.budgets().group_bytes;
     let replaces = before.filter(|before| **before != joining.id);
-    if full && !is_member && replaces.is_none() || said_with(group, joining) > GROUP_BYTES_MAX {
+    if full && !is_member && replaces.is_none()
+        || said_with(group, joining, replaces) > GROUP_BYTES_MAX
+    {
         return Err(ResponseError::GroupMaxSizeReached);
     }
     let subscription = joining.protocols.first();
@@ -308,8 +310,9 @@ fn planned(
 }
 
 /// What the group's members say in the classic protocol, with this one in place of what it said before.
-fn said_with(group: &ConsumerGroup, joining: &Joining) -> u64 {
-    let others = group.members.iter().filter(|(id, _)| **id != joining.id);
+fn said_with(group: &ConsumerGroup, joining: &Joining, replaces: Option<&MemberId>) -> u64 {
+    let others = group.members.iter();
+    let others = others.filter(|(id, _)| **id != joining.id && Some(*id) != replaces);
     let classic = others.filter_map(|(_, entry)| entry.member.classic.as_ref());
     let said = classic.map(|classic| protocols_bytes(&classic.protocols));
     said.fold(protocols_bytes(&joining.protocols), u64::saturating_add)

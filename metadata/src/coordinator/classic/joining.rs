@@ -143,7 +143,7 @@ impl Joining {
             return Err(ResponseError::InconsistentGroupProtocol);
         }
         let (used, budget) = (state.usage().group_bytes, state.budgets().group_bytes);
-        let is_member = group.members.contains_key(&self.id);
+        let is_member = group.members.contains_key(&self.id) || self.before(group).is_some();
         let full = used >= budget && !is_member;
         if full || self.said_with(group) > GROUP_BYTES_MAX {
             return Err(ResponseError::GroupMaxSizeReached);
@@ -151,9 +151,16 @@ impl Joining {
         Ok(())
     }
 
+    /// The id that the static member had until now.
+    fn before<'a>(&self, group: &'a ClassicGroup) -> Option<&'a MemberId> {
+        group.instances.get(self.instance.as_ref()?)
+    }
+
     /// What the group's members say and have, with this one in place of what it said before.
     fn said_with(&self, group: &ClassicGroup) -> u64 {
-        let others = group.members.iter().filter(|(id, _)| **id != self.id);
+        let before = self.before(group);
+        let others = group.members.iter();
+        let others = others.filter(|(id, _)| **id != self.id && Some(*id) != before);
         let others = others.map(|(_, entry)| said(entry));
         others.fold(protocols_bytes(&self.protocols), u64::saturating_add)
     }

@@ -1,5 +1,7 @@
 //! Classic groups whose members restart, whose calls come again, and whose leader of the metadata changes.
 
+use bytes::Bytes;
+
 use super::play::{Join, Play, stable};
 use crate::coordinator::classic::check_commit;
 
@@ -41,6 +43,22 @@ fn a_static_member_that_restarts_keeps_its_assignment_without_a_rebalance() {
         }
         assert_eq!((play.state("g"), play.generation("g")), ("Stable", 1));
     }
+}
+
+/// What it said before it restarted does not count twice.
+#[test]
+fn regression_a_static_member_that_says_much_restarts() {
+    let mut play = Play::new();
+    let large = Bytes::from(vec![0; 5 << 20]);
+    let join = Join::new("g").instance("a").says(&[("range", large)]);
+    let call = play.join(&join);
+    play.bed.pass(6_000);
+    let id = play.joined(call).member_id.to_string();
+    play.sync("g", &id, 1, &[(&id, "of a")]);
+    assert_eq!(play.state("g"), "Stable");
+    let again = play.join(&join);
+    let told = play.joined(again);
+    assert_eq!((told.error_code, told.generation_id), (NONE, 1));
 }
 
 #[test]
