@@ -1,5 +1,7 @@
 //! Limits of groups that are not configs.
 
+use crate::state::State;
+
 /// Longest group id in bytes. Kafka takes any that fits a record.
 pub(super) const GROUP_ID_BYTES_MAX: usize = 1_024;
 /// As much of a client id as is kept of a member and goes into its id.
@@ -23,3 +25,14 @@ pub(super) const GROUPS_PER_EXPIRY_STEP: usize = 256;
 pub(super) const OFFSETS_PER_LAG_STEP: usize = 4_096;
 /// How long a new member, or one that joins, may be silent (Kafka's `NEW_MEMBER_JOIN_TIMEOUT_MS`).
 pub(super) const NEW_MEMBER_TIMEOUT_MS: u64 = 5 * 60 * 1_000;
+
+/// Whether there is memory for a member that takes `bytes`, and took `before` until now; None = it is new. Once
+/// the budget is used up nobody new is let in. Members go on, and may grow until it is used twice: each may say
+/// more whenever it joins again, and there are many.
+pub(super) fn has_memory(state: &State, before: Option<u64>, bytes: u64) -> bool {
+    let (used, budget) = (state.usage().group_bytes, state.budgets().group_bytes);
+    match before {
+        None => used < budget,
+        Some(before) => bytes <= before || used < budget.saturating_mul(2),
+    }
+}

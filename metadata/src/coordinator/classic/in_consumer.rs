@@ -23,7 +23,7 @@ use crate::{
         At, Coordinator, Ledger,
         consumer::Update,
         consumer_protocol::{self, PROTOCOL_TYPE, Subscription},
-        limits::{GROUP_BYTES_MAX, SUBSCRIBED_TOPICS_MAX},
+        limits::{GROUP_BYTES_MAX, SUBSCRIBED_TOPICS_MAX, has_memory},
         parked::ParkedCall,
         timers::Timer,
     },
@@ -278,9 +278,13 @@ fn planned(
             Some(_) => {}
         }
     }
-    let full = state.usage().group_bytes >= state.budgets().group_bytes;
     let replaces = before.filter(|before| **before != joining.id);
-    if full && !is_member && replaces.is_none()
+    let said = group.members.get(replaces.unwrap_or(&joining.id));
+    let said = said.map(|entry| {
+        let classic = entry.member.classic.as_ref();
+        classic.map_or(0, |classic| protocols_bytes(&classic.protocols))
+    });
+    if !has_memory(state, said, protocols_bytes(&joining.protocols))
         || said_with(group, joining, replaces) > GROUP_BYTES_MAX
     {
         return Err(ResponseError::GroupMaxSizeReached);

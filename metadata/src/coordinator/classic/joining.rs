@@ -11,7 +11,7 @@ use crate::{
     coordinator::{
         Caller,
         consumer_protocol::PROTOCOL_TYPE,
-        limits::{GROUP_BYTES_MAX, NAME_BYTES_MAX},
+        limits::{GROUP_BYTES_MAX, NAME_BYTES_MAX, has_memory},
     },
     event::group::{ClassicMember, ClassicState, MemberId, Protocol},
     state::{
@@ -142,10 +142,11 @@ impl Joining {
         if !vote::supports(group, &self.protocol_type, &self.protocols) {
             return Err(ResponseError::InconsistentGroupProtocol);
         }
-        let (used, budget) = (state.usage().group_bytes, state.budgets().group_bytes);
-        let is_member = group.members.contains_key(&self.id) || self.before(group).is_some();
-        let full = used >= budget && !is_member;
-        if full || self.said_with(group) > GROUP_BYTES_MAX {
+        let before = self.before(group).unwrap_or(&self.id);
+        let before = group.members.get(before);
+        let before = before.map(|entry| protocols_bytes(&entry.member.protocols));
+        let has_memory = has_memory(state, before, protocols_bytes(&self.protocols));
+        if !has_memory || self.said_with(group) > GROUP_BYTES_MAX {
             return Err(ResponseError::GroupMaxSizeReached);
         }
         Ok(())

@@ -12,10 +12,13 @@ use super::{
 };
 use crate::{
     coordinator::{
-        At, Caller, Coordinator, Ledger, limits::GROUP_BYTES_MAX, parked::ParkedCall, timers::Timer,
+        At, Caller, Coordinator, Ledger,
+        limits::{GROUP_BYTES_MAX, has_memory},
+        parked::ParkedCall,
+        timers::Timer,
     },
     event::group::{ClassicPhase, ClassicState, GroupChange, GroupNumber, MemberId},
-    state::group::ClassicGroup,
+    state::{State, group::ClassicGroup},
 };
 
 /// The first version of SyncGroup that must name the protocol (KIP-559).
@@ -124,7 +127,7 @@ impl<W> Coordinator<W> {
         let Some(group) = classic_group(ledger.state(), number) else {
             return;
         };
-        let assigned = assignments(group, request);
+        let assigned = assignments(ledger.state(), group, request);
         let Some(assigned) = assigned else {
             self.cannot_assign(ledger, at, number);
             return;
@@ -152,8 +155,8 @@ impl<W> Coordinator<W> {
     fn cannot_assign(&mut self, ledger: &mut dyn Ledger, at: At, number: GroupNumber) {
         tracing::warn!(
             group = number.0,
-            "the members and assignments of a group are larger than {GROUP_BYTES_MAX} bytes in all; \
-             use fewer members, topics, or an assignor that says less"
+            "the members and assignments of a group are larger than {GROUP_BYTES_MAX} bytes in all, or the \
+             memory for groups is used up; use fewer members, topics, or an assignor that says less"
         );
         self.end_syncs(
             ledger.state(),
@@ -188,7 +191,11 @@ fn checked(group: &ClassicGroup, request: &SyncGroupRequest) -> Result<MemberId,
 }
 
 /// What each member is assigned, copied out of the request; None = it is too much.
-fn assignments(group: &ClassicGroup, request: &SyncGroupRequest) -> Option<Vec<(MemberId, Bytes)>> {
+fn assignments(
+    state: &State,
+    group: &ClassicGroup,
+    request: &SyncGroupRequest,
+) -> Option<Vec<(MemberId, Bytes)>> {
     let mut assigned: BTreeMap<&MemberId, &Bytes> = BTreeMap::new();
     for said in &request.assignments {
         // others are no members
@@ -197,10 +204,12 @@ fn assignments(group: &ClassicGroup, request: &SyncGroupRequest) -> Option<Vec<(
         }
     }
     let members = group.members.values();
-    let members = members.map(|entry| protocols_bytes(&entry.member.protocols));
-    let assignments = assigned.values().map(|assignment| bytes(assignment.len()));
-    let size = members.chain(assignments).fold(0, u64::saturating_add);
-    if size > GROUP_BYTES_MAX {
+    let said = sum(members.map(|entry| protocols_bytes(&entry.member.protocols)));
+    let members = group.members.values();
+    let before = sum(members.map(|entry| bytes(entry.assignment.len())));
+    let now = sum(assigned.values().map(|assignment| bytes(assignment.len())));
+    let fits = said.saturating_add(now) <= GROUP_BYTES_MAX;
+    if !fits || !has_memory(state, Some(before), now) {
         return None;
     }
     let some = assigned
@@ -208,4 +217,8 @@ fn assignments(group: &ClassicGroup, request: &SyncGroupRequest) -> Option<Vec<(
         .filter(|(_, assignment)| !assignment.is_empty());
     let copied = some.map(|(id, assignment)| (Arc::clone(id), Bytes::copy_from_slice(assignment)));
     Some(copied.collect())
+}
+
+fn sum(all: impl Iterator<Item = u64>) -> u64 {
+    all.fold(0, u64::saturating_add)
 }

@@ -76,20 +76,15 @@ impl<W> Coordinator<W> {
         {
             self.subscriptions.matching(state, regex)?;
         }
-        let full = state.usage().group_bytes >= state.budgets().group_bytes;
-        if before.is_none() && full {
+        let entry = alone(member);
+        let said = before.map(|before| to_u64(alone(&before.member).weigh()));
+        if !limits::has_memory(state, said, to_u64(entry.weigh())) {
             return Err(too_large("The memory budget for groups is used up."));
         }
         let members = consumer.into_iter().flat_map(|consumer| &consumer.members);
         let others = members.filter(|(id, _)| *id != old && **id != member.id);
         let others: usize = others.map(|(_, entry)| entry.weigh()).sum();
-        let entry = ConsumerEntry {
-            member: member.clone(),
-            current: CurrentAssignment::default(),
-            target: TopicPartitions::new(),
-        };
-        let bytes = u64::try_from(others.saturating_add(entry.weigh())).unwrap_or(u64::MAX);
-        if bytes > limits::GROUP_BYTES_MAX {
+        if to_u64(others.saturating_add(entry.weigh())) > limits::GROUP_BYTES_MAX {
             return Err(too_large("What the group's members say is too large."));
         }
         Ok(())
@@ -266,6 +261,19 @@ impl<W> Coordinator<W> {
 
 fn consumer_of(state: &State, number: GroupNumber) -> Option<&ConsumerGroup> {
     state.group(number)?.consumer()
+}
+
+/// A member without what it is assigned.
+fn alone(member: &ConsumerMember) -> ConsumerEntry {
+    ConsumerEntry {
+        member: member.clone(),
+        current: CurrentAssignment::default(),
+        target: TopicPartitions::new(),
+    }
+}
+
+fn to_u64(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 fn too_large(text: &str) -> Refusal {

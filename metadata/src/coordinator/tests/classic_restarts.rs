@@ -3,7 +3,10 @@
 use bytes::Bytes;
 
 use super::play::{Join, Play, stable};
-use crate::coordinator::classic::check_commit;
+use crate::{
+    coordinator::classic::check_commit,
+    state::{Budgets, State},
+};
 
 const NONE: i16 = 0;
 
@@ -59,6 +62,25 @@ fn regression_a_static_member_that_says_much_restarts() {
     let again = play.join(&join);
     let told = play.joined(again);
     assert_eq!((told.error_code, told.generation_id), (NONE, 1));
+}
+
+#[test]
+fn regression_members_grow_no_more_when_the_budget_is_used_twice() {
+    let (mut play, ids) = stable_static();
+    let pages = play.bed.ledger.state.all_pages();
+    let budgets = Budgets {
+        group_bytes: 1,
+        ..Budgets::default()
+    };
+    play.bed.ledger.state = State::from_pages(budgets, &pages).unwrap();
+    let more = Join::new("g").member(&ids[1]).instance("b");
+    let more = more.says(&[("range", Bytes::from(vec![0; 100]))]);
+    let call = play.join(&more);
+    assert_eq!(play.joined(call).error_code, 81);
+    let same = Join::new("g").member(&ids[1]).instance("b");
+    let call = play.join(&same);
+    assert_eq!(play.joined(call).error_code, NONE);
+    assert_eq!((play.state("g"), play.generation("g")), ("Stable", 1));
 }
 
 #[test]
