@@ -47,7 +47,6 @@ pub(crate) use self::lag::{CountStep, GroupLag, count_step, step as lag_step};
 use self::{
     classic::ClassicSoft,
     parked::Parked,
-    refusal::Refusal,
     subscriptions::Subscriptions,
     timers::{Timer, Timers},
 };

@@ -23,6 +23,8 @@ mod offsets;
 mod query;
 
 pub(crate) use classic::{ClassicEntry, ClassicGroup};
+#[cfg(test)]
+pub(crate) use consumer::ConsumerState;
 pub(crate) use consumer::{ConsumerEntry, ConsumerGroup};
 pub(crate) use offsets::{ChunkKey, CommittedOffset, OffsetsChunk};
 
