@@ -62,6 +62,9 @@ pub enum Said {
     Wrong(String),
     /// Nobody knows any more what it has: it was killed, or stopped.
     Struck,
+    /// It is kcat and was told to leave: the record that it polls next, if one comes, is committed and not printed
+    /// (`consume_cb` in kcat.c looks whether it still runs only then).
+    DropsOne,
 }
 
 /// Something that a member said, and when (milliseconds since 1970).
@@ -241,7 +244,44 @@ fn missing(
             missing.extend(unseen.map(|offset| (group.to_owned(), partition, offset)));
         }
     }
+    for event in events {
+        if event.said == Said::DropsOne {
+            forgive_one(
+                &mut missing,
+                &event.member,
+                groups,
+                &seen_by(events, &event.member),
+            );
+        }
+    }
     missing
+}
+
+/// What a member processed: (partition, offset).
+fn seen_by(events: &[Event], member: &str) -> BTreeSet<(i32, i64)> {
+    let own = events.iter().filter(|event| event.member == member);
+    own.filter_map(|event| match event.said {
+        Said::Processed(partition, offset) => Some((partition, offset)),
+        _ => None,
+    })
+    .collect()
+}
+
+/// Takes the record out that this member dropped: the one behind the last that it processed of a partition.
+fn forgive_one(
+    missing: &mut Vec<(String, i32, i64)>,
+    member: &str,
+    groups: &BTreeMap<String, String>,
+    seen: &BTreeSet<(i32, i64)>,
+) {
+    let group = groups.get(member);
+    let dropped = missing.iter().position(|(of, partition, offset)| {
+        let behind_its_last = offset.checked_sub(1);
+        Some(of) == group && behind_its_last.is_some_and(|last| seen.contains(&(*partition, last)))
+    });
+    if let Some(dropped) = dropped {
+        missing.remove(dropped);
+    }
 }
 
 /// All that is wrong with what members did: records that nobody processed or that two members did of which neither
@@ -422,6 +462,9 @@ impl Host {
     /// If that takes too long or goes wrong.
     pub fn leave(mut self) {
         if self.kind == Kind::Kcat {
+            for member in &self.members {
+                self.log.note(&member.name, unix_millis(), Said::DropsOne);
+            }
             signal(self.child.id(), "TERM");
         } else {
             let stdin = self.stdin.as_mut().expect("its input is a pipe");
@@ -596,6 +639,25 @@ mod tests {
             owns("a", 1, &[0, 1]),
         ];
         check(&[&good[..], &handed].concat(), &[]);
+    }
+
+    #[test]
+    fn kcat_drops_one_record_when_it_is_told_to_leave() {
+        let groups = BTreeMap::from([("a".to_owned(), "g".to_owned())]);
+        let leaves = Event {
+            member: "a".to_owned(),
+            at: 9,
+            said: Said::DropsOne,
+        };
+        for (seen, expected) in [
+            (&[processed("a", 0, 0)][..], 0),
+            // more than one, and one that it cannot have had
+            (&[processed("a", 0, 1)], 1),
+        ] {
+            let events = [seen, std::slice::from_ref(&leaves)].concat();
+            let lost = missing(&events, &groups, &[2]);
+            assert_eq!(lost.len(), expected, "{lost:?}");
+        }
     }
 
     #[test]

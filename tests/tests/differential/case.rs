@@ -114,7 +114,13 @@ pub(crate) const OWN: &str = "own";
 
 impl<'a> Ask<'a> {
     /// For round `round` of a case.
-    fn new(side: &'a mut Side, case: &'static str, version: i16, round: u32) -> Self {
+    fn new(
+        side: &'a mut Side,
+        case: &'static str,
+        suffix: String,
+        version: i16,
+        round: u32,
+    ) -> Self {
         let mut seed = u64::from(round) << 8 | u64::from(version.unsigned_abs());
         for byte in case.bytes() {
             seed = seed.wrapping_mul(31).wrapping_add(u64::from(byte));
@@ -124,7 +130,7 @@ impl<'a> Ask<'a> {
             version,
             random: Random::new(seed),
             case,
-            suffix: suffix(case, version, round),
+            suffix,
         }
     }
 
@@ -165,8 +171,8 @@ impl<'a> Ask<'a> {
     }
 }
 
-fn suffix(case: &str, version: i16, round: u32) -> String {
-    format!("-{case}-v{version}r{round}")
+fn suffix(api: ApiKey, case: &str, version: i16, round: u32) -> String {
+    format!("-{api:?}-{case}-v{version}r{round}")
 }
 
 /// Creates a topic and waits until the broker leads all of it; returns its id.
@@ -218,9 +224,17 @@ pub(crate) struct Case {
 
 impl Case {
     /// Builds the request for a broker, sends it, and says what came back; nothing if the version has no such request.
-    pub(crate) fn run(&self, side: &mut Side, version: i16, round: u32) -> Option<Value> {
+    pub(crate) fn run(
+        &self,
+        side: &mut Side,
+        api: ApiKey,
+        version: i16,
+        round: u32,
+    ) -> Option<Value> {
         let begin = Instant::now();
-        let frame = (self.encode)(&mut Ask::new(side, self.name, version, round))?;
+        let suffix = suffix(api, self.name, version, round);
+        let mut ask = Ask::new(side, self.name, suffix.clone(), version, round);
+        let frame = (self.encode)(&mut ask)?;
         if !side.connection.try_send_bytes(&frame) {
             side.connection = Connection::open(side.address);
             side.connection.send_bytes(&frame);
@@ -240,7 +254,7 @@ impl Case {
             println!("{} v{version}: {answer} after {took:?}", self.name);
         }
         let text = answer.to_string();
-        let text = text.replace(&suffix(self.name, version, round), "");
+        let text = text.replace(&suffix, "");
         Some(serde_json::from_str(&text).expect("it was JSON before"))
     }
 }

@@ -13,7 +13,7 @@ use kafka_protocol::{
     protocol::{Request, StrBytes},
 };
 
-use crate::case::{Ask, Case, case, generated, text};
+use crate::case::{Ask, Case, case, generated, quiet, text};
 
 /// The topic of all of them.
 pub(crate) const TOPIC: &str = "present";
@@ -231,6 +231,11 @@ pub(crate) fn join_group() -> Vec<Case> {
             member.join()
         }),
         case("nothing", |_| JoinGroupRequest::default()),
+        quiet("bytes-no-subscription", |ask| {
+            let mut member = new(ask);
+            member.protocols[0].1 = Bytes::from_static(b"anything");
+            member.join()
+        }),
         // into groups that nobody is in: else it would wait for whoever is
         generated(6, |ask| {
             let mut member = new(ask);
@@ -241,7 +246,11 @@ pub(crate) fn join_group() -> Vec<Case> {
             let sessions = [600_000, 600_000, 6_000, 5_999, 1_800_001];
             member.session_timeout_ms = ask.random.pick(&sessions);
             let names = ask.random.among(&["range", "sticky", "own"]);
-            let bytes = Bytes::from_static(b"anything");
+            let bytes = if member.kind == "consumer" {
+                subscription(&["present"], &[])
+            } else {
+                Bytes::from_static(b"anything")
+            };
             let protocols = names
                 .into_iter()
                 .map(|name| (name.to_owned(), bytes.clone()));

@@ -67,6 +67,7 @@ pub(super) fn join_refused(id: &str, error: ResponseError) -> JoinGroupResponse 
     JoinGroupResponse::default()
         .with_member_id(text(id))
         .with_error_code(error.code())
+        .with_protocol_name(None)
 }
 
 pub(super) fn sync_refused(error: ResponseError) -> SyncGroupResponse {

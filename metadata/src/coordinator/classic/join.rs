@@ -30,7 +30,7 @@ impl<W> Coordinator<W> {
         request: JoinGroupRequest,
         waiter: W,
     ) {
-        let joining = Joining::of(caller, &request);
+        let mut joining = Joining::of(caller, &request);
         let call = ParkedCall {
             waiter,
             call_id: caller.call_id,
@@ -45,7 +45,10 @@ impl<W> Coordinator<W> {
             .filter(|(_, group)| group.consumer().is_some() && group.members() > 0)
             .map(|(number, _)| number);
         match consumer {
-            Some(number) => self.join_consumer_group(ledger, at, number, &joining, call),
+            Some(number) => {
+                joining.name_for_consumer_group();
+                self.join_consumer_group(ledger, at, number, &joining, call);
+            }
             None => self.join_classic_group(ledger, at, &joining, call),
         }
     }
@@ -225,8 +228,7 @@ impl<W> Coordinator<W> {
             return;
         };
         if let Err(error) = super::check_member(group, id, joining.instance.as_deref()) {
-            let response = super::answers::join_refused(id, error).with_protocol_name(None);
-            self.answer_join(call, response);
+            self.refuse_join(call, id, error);
             return;
         }
         let says_the_same = group

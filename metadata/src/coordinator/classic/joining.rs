@@ -41,6 +41,13 @@ pub(super) struct Joining {
 }
 
 impl Joining {
+    /// In a consumer group, ids that are given to members begin with no name.
+    pub(super) fn name_for_consumer_group(&mut self) {
+        if self.sent.is_empty() {
+            self.id = Arc::from(Uuid::from_u128(self.caller.call_id).to_string());
+        }
+    }
+
     /// Takes it out of the request; nothing of the request's bytes is kept.
     pub(super) fn of(caller: &Caller, request: &JoinGroupRequest) -> Self {
         let mut names = BTreeSet::new();

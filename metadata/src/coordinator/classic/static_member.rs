@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kafka_protocol::ResponseError;
 
 use super::{
-    answers::{join_refused, joined, text},
+    answers::{joined, text},
     classic_group,
     join::classic_number,
     joining::Joining,
@@ -94,8 +94,7 @@ impl<W> Coordinator<W> {
             changes.push(GroupChange::Phase(phase));
         }
         if let Some(call) = self.parked.take_join(number, old) {
-            let fenced = join_refused(old, ResponseError::FencedInstanceId);
-            self.answer_join(call, fenced.with_protocol_name(None));
+            self.refuse_join(call, old, ResponseError::FencedInstanceId);
         }
         if let Some(call) = self.parked.take_sync(number, old) {
             self.refuse_sync(call, ResponseError::FencedInstanceId);
