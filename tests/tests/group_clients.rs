@@ -255,7 +255,7 @@ impl Run {
     fn fixed(&self, generation: &Generation) -> BTreeMap<String, BTreeSet<i32>> {
         let owned = self.log.owned();
         let members = generation.members().into_iter();
-        let fixed = members.filter(|member| is_static(member));
+        let fixed = members.filter(is_static);
         fixed
             .map(|member| {
                 let has = owned.get(&member.name).cloned().unwrap_or_default();

@@ -78,7 +78,8 @@ fn who_is_not_in_the_generation_is_told_why(broker: &DevBroker) {
     let mut connection = Connection::open(broker.address());
     let mut member = Classic::new("fenced", TOPIC).called("fixed");
     connection.alone(&mut member, TOPIC, &[0, 1]);
-    let changes: [(fn(&mut Classic), i16); 7] = [
+    type Change = fn(&mut Classic);
+    let changes: [(Change, i16); 7] = [
         (|_| (), 0),
         (|m| m.generation += 1, code::ILLEGAL_GENERATION),
         (|m| m.generation -= 1, code::ILLEGAL_GENERATION),
@@ -270,7 +271,8 @@ fn epochs_are_what_members_are_told_apart_by(broker: &DevBroker) {
     let idle = beat(&mut connection, &member.beat());
     assert_eq!((idle.error_code, idle.member_epoch), (0, 1));
     assert_eq!(idle.assignment, None, "nothing changed");
-    let changes: [(fn(&mut Modern), i16); 2] = [
+    type Change = fn(&mut Modern);
+    let changes: [(Change, i16); 2] = [
         (|m| m.epoch += 1, code::FENCED_MEMBER_EPOCH),
         (|m| m.id = "nobody".to_owned(), code::UNKNOWN_MEMBER_ID),
     ];

@@ -19,7 +19,7 @@ pub(super) struct Subscription {
     /// Topics, sorted, each once.
     pub(super) topics: Vec<String>,
     /// Partitions that the member has, by topic name (version 1 on).
-    pub(super) owned: Vec<(String, Vec<i32>)>,
+    pub(super) owned: Named,
     /// Its rack (version 3 on).
     pub(super) rack: Option<String>,
 }
@@ -61,16 +61,19 @@ pub(super) fn subscribed_topics(bytes: &[u8]) -> Option<Vec<String>> {
     Some(topics)
 }
 
+/// Partitions by topic name.
+type Named = Vec<(String, Vec<i32>)>;
+
 /// As [`assignment_with_user_data`], without the latter.
 #[cfg(test)]
-pub(super) fn assignment(bytes: &[u8]) -> Option<Vec<(String, Vec<i32>)>> {
+pub(super) fn assignment(bytes: &[u8]) -> Option<Named> {
     let (partitions, _) = assignment_with_user_data(bytes)?;
     Some(partitions)
 }
 
 /// Reads an assignment (`ConsumerProtocolAssignment`): partitions by topic name, and whether its assignor added
 /// bytes of its own; None = malformed.
-pub(super) fn assignment_with_user_data(bytes: &[u8]) -> Option<(Vec<(String, Vec<i32>)>, bool)> {
+pub(super) fn assignment_with_user_data(bytes: &[u8]) -> Option<(Named, bool)> {
     let mut reader = Reader(bytes);
     reader.version()?;
     let partitions = reader.partitions()?;
@@ -215,7 +218,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Partitions by topic, sorted by name.
-    fn partitions(&mut self) -> Option<Vec<(String, Vec<i32>)>> {
+    fn partitions(&mut self) -> Option<Named> {
         let mut topics: BTreeMap<&'a str, Vec<i32>> = BTreeMap::new();
         for _ in 0..self.count()? {
             let of_topic = topics.entry(self.string()?).or_default();
@@ -410,7 +413,7 @@ mod tests {
             let names = ["", "n1", "n2", "n3", "n4"];
             let name = |id: TopicId| names.get(usize::try_from(id.0.as_u128()).unwrap()).copied();
             let bytes = encode_assignment(1, &partitions, name);
-            let expected: Vec<(String, Vec<i32>)> = partitions
+            let expected: Named = partitions
                 .topics()
                 .map(|(id, all)| (name(id).unwrap().to_owned(), all.iter().map(|i| i.0).collect()))
                 .collect();

@@ -137,8 +137,8 @@ impl Subscriptions {
 
     /// What all members of the group subscribe to.
     pub(super) fn resolve(&mut self, state: &State, group: &ConsumerGroup) -> Resolved {
-        let mut known: BTreeMap<(&[Arc<str>], Option<&str>), Arc<BTreeSet<TopicId>>> =
-            BTreeMap::new();
+        type Said<'a> = (&'a [Arc<str>], Option<&'a str>);
+        let mut known: BTreeMap<Said<'_>, Arc<BTreeSet<TopicId>>> = BTreeMap::new();
         let mut resolved = Resolved::default();
         for (id, entry) in &group.members {
             let member = &entry.member;

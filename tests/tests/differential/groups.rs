@@ -113,15 +113,15 @@ fn fresh(ask: &mut Ask<'_>) -> Classic {
 }
 
 /// A case that begins with a member, of which something is changed.
-fn after<R: Request>(
+fn after<R>(
     name: &'static str,
     begin: fn(&mut Ask<'_>) -> Classic,
     change: fn(&mut Classic),
     request: fn(&Classic) -> R,
 ) -> Case
 where
+    R: Request + 'static,
     R::Response: Debug + 'static,
-    R: 'static,
 {
     case(name, move |ask| {
         let mut member = begin(ask);
