@@ -15,6 +15,7 @@ use crate::{
 };
 
 pub(crate) mod cluster;
+pub(crate) mod compactor;
 pub(crate) mod configs;
 pub(crate) mod group;
 pub(crate) mod inspect;
@@ -79,6 +80,11 @@ pub(crate) enum Command {
     ///
     /// SIGTERM drains: clients move to other agents, what was accepted is finished.
     Agent(cluster::Agent),
+    /// Runs a compactor: it merges and deletes objects as the metadata leader plans it
+    ///
+    /// Any number of them on one cluster. SIGTERM ends the jobs under way, for up to 30 s; being killed harms
+    /// nothing.
+    Compactor(compactor::Compactor),
     /// Runs a metadata process: one leads, the others stand by; or looks after its database
     Metadata(cluster::Metadata),
     /// Creates, lists, describes, alters and deletes topics
@@ -110,7 +116,7 @@ impl Command {
     /// Whether it runs a server, whose log is of interest.
     pub(crate) fn serves(&self) -> bool {
         match self {
-            Self::Dev(_) | Self::Server(_) | Self::Agent(_) => true,
+            Self::Dev(_) | Self::Server(_) | Self::Agent(_) | Self::Compactor(_) => true,
             Self::Metadata(metadata) => metadata.action.is_none(),
             Self::Topic(_)
             | Self::Config(_)
@@ -176,6 +182,12 @@ pub(crate) struct Dev {
 
     #[command(flatten)]
     pub(crate) output: Output,
+
+    #[command(flatten)]
+    pub(crate) compaction: compactor::Beside,
+
+    #[command(flatten)]
+    pub(crate) upkeep: compactor::Upkeep,
 }
 
 /// How clients are served, by one process as in a cluster.

@@ -1,5 +1,7 @@
 //! `aquifer bucket`: looks at a bucket before a cluster runs on it.
 
+mod fsck;
+
 use anyhow::{Result, bail};
 use aquifer_store::{
     Ports,
@@ -28,6 +30,11 @@ enum BucketAction {
     /// at lifecycle rules and versioning, or says how to where it cannot (gs://, az://). The exit code is not 0 if
     /// a cluster must not run on it.
     Check(BucketCheck),
+    /// Compares a bucket with the metadata: leaks, missing objects
+    ///
+    /// What nobody knows and is too old to be committed is a leak; with --repair leaks are deleted. The exit code
+    /// is not 0 if an object is missing, or a leak stays.
+    Fsck(fsck::BucketFsck),
 }
 
 #[derive(Debug, Args)]
@@ -43,7 +50,10 @@ struct BucketCheck {
 
 /// Runs the command.
 pub(crate) fn run(bucket: &Bucket) -> Result<()> {
-    let BucketAction::Check(check) = &bucket.action;
+    let check = match &bucket.action {
+        BucketAction::Check(check) => check,
+        BucketAction::Fsck(arguments) => return fsck::run(arguments),
+    };
     let ports = Ports::system();
     let report = wait(administration::check(&check.url, &ports, None))??;
     show(&report, check.output)?;

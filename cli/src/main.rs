@@ -8,6 +8,7 @@ mod broker_configs;
 mod bucket;
 mod client;
 mod cluster_status;
+mod compactor;
 mod completions;
 mod compose;
 mod configs;
@@ -23,6 +24,7 @@ mod key_value;
 mod logging;
 mod metadata;
 mod metadata_admin;
+mod metadata_restore;
 mod open_files;
 mod output;
 mod produce;
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Dev(dev) => dev::run(&dev),
         Command::Server(server) => server::run(&server),
         Command::Agent(agent) => agent::run(&agent),
+        Command::Compactor(compactor) => compactor::run(&compactor),
         Command::Metadata(metadata) => metadata::run(&metadata),
         Command::Topic(topic) => topic::run(&topic),
         Command::Config(config) => configs::run(&config),

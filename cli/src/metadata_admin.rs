@@ -42,6 +42,9 @@ fn left_behind(action: &MetadataAction) -> &'static str {
             "whether the loss was accepted, `aquifer metadata status` tells; a lease that this took runs \
              out by itself, within a minute"
         }
+        MetadataAction::Restore(_) => {
+            "whether it was restored, `aquifer metadata status` tells; an empty database stayed empty"
+        }
     }
 }
 
@@ -51,6 +54,7 @@ async fn act(action: &MetadataAction) -> Result<()> {
         MetadataAction::Migrate(arguments) => migrate(arguments, ports).await,
         MetadataAction::Status(arguments) => show_status(arguments, &ports).await,
         MetadataAction::AcceptLoss(arguments) => accept(arguments, &ports).await,
+        MetadataAction::Restore(arguments) => crate::metadata_restore::run(arguments, &ports).await,
     }
 }
 

@@ -29,6 +29,7 @@ use crate::{
 
 mod alter;
 mod extents;
+mod restore;
 
 /// Runs the command.
 pub(crate) fn run(topic: &Topic) -> Result<()> {
@@ -39,6 +40,8 @@ pub(crate) fn run(topic: &Topic) -> Result<()> {
         TopicAction::Describe(describe) => run_describe(describe),
         TopicAction::Alter(alter) => alter::run(alter),
         TopicAction::Delete(delete) => run_delete(delete),
+        TopicAction::Deleted(deleted) => restore::run_list(deleted),
+        TopicAction::Restore(topic) => restore::run(topic),
     }
 }
 

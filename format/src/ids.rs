@@ -79,6 +79,11 @@ number!(
     CommitNumber(u64)
 );
 
+impl WriterSlot {
+    /// What compactors write under: they register nowhere. Their objects' unique numbers are 64 random bits.
+    pub const COMPACTOR: Self = Self(u32::MAX);
+}
+
 impl ProducerId {
     /// What batches of producers without an id carry.
     pub const NONE: Self = Self(-1);

@@ -64,3 +64,28 @@ pub const FIRST_REQUEST_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Shortest record: one byte each for length, attributes, timestamp delta, offset delta, key length,
 /// value length and header count.
 pub const RECORD_BYTES_MIN: usize = 7;
+
+/// Most objects that one job of a compactor reads.
+pub const JOB_OBJECTS_MAX: usize = 128;
+/// Most partitions in one question for a job's inputs.
+pub const JOB_PARTITIONS_MAX: usize = 4_096;
+/// Most extents in one answer to it: some milliseconds of the leader's time.
+pub const JOB_EXTENTS_MAX: usize = 16_384;
+/// Most ranges in one swap.
+pub const SWAP_RANGES_MAX: usize = 512;
+/// Most extents that one swap replaces, or puts in their place.
+pub const SWAP_EXTENTS_MAX: usize = 16_384;
+/// Most objects that one swap puts extents into.
+pub const SWAP_OBJECTS_MAX: usize = 64;
+/// Most objects that one job deletes: what the largest bulk request of a bucket takes.
+pub const DELETE_OBJECTS_MAX: usize = 1_000;
+/// Upload epochs (minutes) between the release of an object and the deletion of its bytes: longer than
+/// anybody reads by an extent that was located before. Who still does is told "not found" and locates again.
+pub const RELEASE_GRACE_EPOCHS: u32 = 10;
+/// Extents in one page of merged extents from which on the next ones at its end begin another one.
+pub const MERGED_PAGE_EXTENTS: usize = 512;
+/// Most extents in one page of merged extents: others may come between those that it has.
+pub const MERGED_PAGE_EXTENTS_MAX: usize = 4 * MERGED_PAGE_EXTENTS;
+/// Largest part of an upload in parts but for the last, which is smaller: all have this size. S3 and what
+/// speaks its protocol take at least 5 MiB and at most 10,000 parts.
+pub const UPLOAD_PART_BYTES: usize = 8 * 1024 * 1024;

@@ -4,7 +4,7 @@ use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(["metadata.proto"], ["proto"])?;
+    let descriptors = protox::compile(["metadata.proto", "upkeep.proto"], ["proto"])?;
     tonic_prost_build::configure()
         .build_transport(false)
         .bytes(".")

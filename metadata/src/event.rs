@@ -17,7 +17,10 @@ use aquifer_metadata_api::{
     register::AgentAddress,
 };
 
-use self::group::{GroupChange, GroupNumber, OffsetsCommitted};
+use self::{
+    group::{GroupChange, GroupNumber, OffsetsCommitted},
+    swapped::Swapped,
+};
 
 mod committed;
 mod convert;
@@ -30,6 +33,7 @@ pub(crate) mod proto;
 mod row;
 #[cfg(test)]
 pub(crate) mod strategy;
+pub mod swapped;
 #[cfg(test)]
 mod tests;
 
@@ -182,6 +186,29 @@ pub enum Event {
         group: String,
         /// All that are set on it from now on.
         configs: BTreeMap<String, String>,
+    },
+    /// Merged extents take the place of others.
+    Swapped(Box<Swapped>),
+    /// Bytes of released objects are gone.
+    ObjectsDeleted {
+        /// Which, sorted.
+        objects: Vec<ObjectId>,
+    },
+    /// A topic is gone for clients, and may come back. Batches that were held in it were decided before.
+    TopicSoftDeleted {
+        /// The topic.
+        topic: TopicId,
+        /// When, milliseconds since 1970.
+        at_ms: i64,
+        /// When it may go for good.
+        purge_at_ms: i64,
+    },
+    /// A deleted topic is back.
+    TopicRestored {
+        /// The topic.
+        topic: TopicId,
+        /// Its leader epoch from now on: above that of every topic that had its name meanwhile.
+        leader_epoch: LeaderEpoch,
     },
     /// An operator accepted that the journal lost rows. The sessions ended before, in the same row.
     LossAccepted(Box<LossAccepted>),

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    backup::BackupSettings,
     bucket::{BucketError, Marker, Remembered, Tips},
     event::encode_row,
     follower::{self, Follower},
@@ -21,6 +22,7 @@ use crate::{
     lease::{self, LeaseTerms, LeaseView},
     local::{LeaderFacts, LocalMetadata},
     pager::Pager,
+    planner::PlannerSettings,
     recovery::RecoveryError,
     sequencer::{Parts, Sequencer, lag::GroupLagMetrics, request::Request},
     state::{Budgets, decide},
@@ -59,6 +61,12 @@ pub struct LeaderSettings {
     /// How finely the metrics tell how far groups are behind. Default: by group, as there are seldom more
     /// than some thousand.
     pub group_lag_metrics: GroupLagMetrics,
+    /// How compactors' work is planned.
+    pub planner: PlannerSettings,
+    /// How metadata is backed up into the bucket; None = not at all, and then nothing waits for it.
+    pub backup: Option<BackupSettings>,
+    /// Length of an upload epoch. Default a minute. Tests make it shorter: all ages of objects and sessions are counted in it.
+    pub upload_epoch: Duration,
 }
 
 impl LeaderSettings {
@@ -82,6 +90,9 @@ impl Default for LeaderSettings {
             cluster: None,
             broker_configs: Configs::new(),
             group_lag_metrics: GroupLagMetrics::default(),
+            planner: PlannerSettings::default(),
+            backup: None,
+            upload_epoch: Duration::from_secs(60),
         }
     }
 }
@@ -298,6 +309,7 @@ impl Leader {
             facts: Arc::clone(&facts),
             tips: tips.map(|tips| tip_writer::start(ports, tips)),
             group_lag_metrics: settings.group_lag_metrics,
+            planner: settings.planner,
         });
         ports.tasks.spawn(async move {
             let ended = sequencer.run().await;

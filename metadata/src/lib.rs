@@ -5,6 +5,7 @@
 //! [`local::LocalMetadata`]; one task owns the state and commits requests in groups.
 
 pub mod accept_loss;
+pub mod backup;
 pub mod bucket;
 mod coordinator;
 pub mod event;
@@ -20,9 +21,11 @@ mod lease;
 pub mod local;
 pub mod member;
 mod pager;
+pub mod planner;
 pub mod projection;
 mod recovery;
 mod registry;
+pub mod restore;
 pub mod role;
 mod sequencer;
 pub mod state;

@@ -31,6 +31,7 @@ use crate::{
 
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 /// Calls of one stream that wait for the sequencer's queue.
 const CALLS: usize = 64;

@@ -38,6 +38,7 @@ use crate::{
     lease::LeaseView,
     local::LeaderFacts,
     pager::{Pager, Progress, Put},
+    planner::{Planner, PlannerSettings},
     state::{
         Changes, State,
         decide::{Decided, HoldOutcome},
@@ -53,6 +54,7 @@ pub(crate) mod lag;
 mod memory;
 pub(crate) mod request;
 mod timers;
+mod upkeep;
 
 /// Requests that are taken from the queue before the journal is looked at again.
 const BURST_MAX: usize = 512;
@@ -99,6 +101,8 @@ pub(crate) struct Parts {
     pub(crate) tips: Option<watch::Sender<Option<Witness>>>,
     /// How finely is told how far groups are behind.
     pub(crate) group_lag_metrics: GroupLagMetrics,
+    /// How compactors' work is planned.
+    pub(crate) planner: PlannerSettings,
 }
 
 /// The sequencer.
@@ -121,6 +125,7 @@ pub(crate) struct Sequencer {
     timers: Timers,
     coordinator: Coordinator<Waiting>,
     group_metrics: GroupMetrics,
+    planner: Planner,
     pager: Pager,
     writer: JournalWriter,
     lease: LeaseView,
@@ -178,6 +183,7 @@ impl Sequencer {
             timers,
             coordinator,
             group_metrics: GroupMetrics::new(now, parts.group_lag_metrics),
+            planner: Planner::new(parts.term, now, parts.planner),
             pager: parts.pager,
             writer: parts.writer,
             lease: parts.lease,
@@ -228,6 +234,11 @@ impl Sequencer {
             let groups = self.coordinator.next_due().filter(|_| takes);
             let due = groups.map_or(due, |at| at.min(due));
             let due = due.min(self.group_metrics.due());
+            let due = if takes {
+                due.min(self.planner.due())
+            } else {
+                due
+            };
             let deadline = self.timers.next(due, takes);
             let woken = tokio::select! {
                 biased;

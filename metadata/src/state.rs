@@ -21,6 +21,7 @@ mod entity;
 mod extents;
 pub(crate) mod group;
 mod held;
+mod merged;
 mod object;
 pub mod page;
 mod partition;
@@ -31,6 +32,7 @@ mod session;
 #[cfg(test)]
 pub(crate) mod tests;
 mod topic;
+mod upkeep;
 mod walk;
 
 pub use apply::Changes;
@@ -39,4 +41,5 @@ pub use entity::{Position, Slot, State};
 pub use held::HeldBatch;
 pub use page::{PageError, PageKind};
 pub use query::TopicRef;
+pub(crate) use upkeep::{PlannedExtent, PlannedPartition};
 pub use walk::{ObjectRow, PartitionRow, StateSlice, WalkFrom, WalkRequest};

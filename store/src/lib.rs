@@ -20,5 +20,6 @@ pub mod witness;
 pub use location::open;
 pub use port::{
     DeleteError, GetError, ListError, ObjectMeta, ObjectStore, Payload, PutError, PutMode,
+    UnfinishedUpload, Upload,
 };
 pub use runtime::{Clock, Monotonic, Ports, Rand, SeededRand, Tasks, UnixMillis, VirtualClock};

@@ -140,9 +140,67 @@ pub trait ObjectStore: Send + Sync + Debug + 'static {
         limit: usize,
     ) -> Result<Vec<ObjectMeta>, ListError>;
 
+    /// Begins an object that is written in parts (nothing is there to see until it is finished). What it
+    /// replaces, if anything, it replaces whole: whoever writes in parts uses keys that nobody else has.
+    async fn begin_upload(&self, key: &str) -> Result<Box<dyn Upload>, PutError> {
+        Err(PutError::Refused {
+            key: key.to_owned(),
+            reason: "this store takes no uploads in parts".to_owned(),
+        })
+    }
+
+    /// Uploads below `prefix` that were begun and neither finished nor aborted, up to `limit`, in key order after
+    /// `after`. Empty where the store forgets them by itself, or tells nobody of them (then its lifecycle rules
+    /// must: `aquifer bucket check` says so).
+    async fn unfinished_uploads(
+        &self,
+        prefix: &str,
+        after: Option<&UnfinishedUpload>,
+        limit: usize,
+    ) -> Result<Vec<UnfinishedUpload>, ListError> {
+        let _ = (prefix, after, limit);
+        Ok(Vec::new())
+    }
+
+    /// Aborts such an upload; one that is not there (any more) counts as aborted.
+    async fn abort_upload(&self, upload: &UnfinishedUpload) -> Result<(), DeleteError> {
+        Err(DeleteError {
+            keys: vec![upload.key.clone()],
+            reason: "this store takes no uploads in parts".to_owned(),
+        })
+    }
+
     /// Whether each request costs money: then PUTs are budgeted and batched for longer.
     fn priced_per_request(&self) -> bool;
 
     /// Where it is, for people (no credentials).
     fn describe(&self) -> String;
+}
+
+/// An upload that somebody left, or is at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnfinishedUpload {
+    /// The key of the object that would be there.
+    pub key: String,
+    /// What the store calls it.
+    pub id: String,
+}
+
+/// An object that is written in parts.
+///
+/// Contract, checked by [`crate::conformance`]: parts are numbered from 0 without a gap, each
+/// [`aquifer_format::limits::UPLOAD_PART_BYTES`] long but for the last one, which is shorter or as long;
+/// they may be written in any order and several at a time, and one that is written again replaces what was
+/// there (after an error its effect is unknown). Dropping it leaves the upload unfinished.
+#[async_trait]
+pub trait Upload: Send + Sync + Debug {
+    /// Writes part `number`.
+    async fn part(&self, number: u32, payload: Payload) -> Result<(), PutError>;
+
+    /// Makes the object of its first `parts` parts. Safe to do again after [`PutError::Failed`]: it looks
+    /// whether an object of `bytes` bytes is there by now.
+    async fn finish(&self, parts: u32, bytes: u64) -> Result<(), PutError>;
+
+    /// Throws the parts away; safe to do again.
+    async fn abort(&self) -> Result<(), PutError>;
 }

@@ -6,6 +6,7 @@
 //! memory where this agent wrote or read the object before, else from the bucket.
 
 pub mod cache;
+mod index;
 mod plan;
 mod read;
 mod response;

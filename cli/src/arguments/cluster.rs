@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use aquifer_metadata::projection::SchemaName;
 use clap::{Args, Subcommand, builder::BoolishValueParser};
 
-use super::{BrokerConfigs, Clients, Output, group::GroupMetrics};
+use super::{
+    BrokerConfigs, Clients, Output,
+    compactor::{Beside, Upkeep},
+    group::GroupMetrics,
+};
 use crate::{
     address::{Advertised, Listen},
     units::{Span, above_zero},
@@ -233,6 +237,8 @@ pub(crate) struct MetadataProcess {
     #[command(flatten)]
     pub(crate) sweeping: Sweeping,
     #[command(flatten)]
+    pub(crate) upkeep: Upkeep,
+    #[command(flatten)]
     pub(crate) projection: SqlProjection,
     #[command(flatten)]
     pub(crate) http: Http,
@@ -268,6 +274,10 @@ pub(crate) struct Server {
     #[command(flatten)]
     pub(crate) sweeping: Sweeping,
     #[command(flatten)]
+    pub(crate) upkeep: Upkeep,
+    #[command(flatten)]
+    pub(crate) compaction: Beside,
+    #[command(flatten)]
     pub(crate) projection: SqlProjection,
     #[command(flatten)]
     pub(crate) http: Http,
@@ -294,6 +304,33 @@ pub(crate) enum MetadataAction {
     /// cluster begins a new incarnation. Let agents and metadata processes run some seconds before: they
     /// leave what they remember in the bucket. Running ones notice by themselves that it was accepted.
     AcceptLoss(AcceptLoss),
+    /// Brings a cluster back from its bucket into an empty database
+    ///
+    /// For when the database is gone for good. The newest backup is read, and what compactors merged since; each
+    /// partition says up to which offset its records are those that were acknowledged, and goes on above every offset that
+    /// anybody remembers. The cluster begins a new incarnation. No process of it may run meanwhile.
+    Restore(MetadataRestore),
+}
+
+/// Where a cluster comes back.
+#[derive(Debug, Args)]
+pub(crate) struct MetadataRestore {
+    #[command(flatten)]
+    pub(crate) postgres: Postgres,
+    #[command(flatten)]
+    pub(crate) bucket: Bucket,
+
+    /// Offsets that each partition leaves out above the highest that anybody remembers
+    #[arg(
+        long,
+        env = "AQUIFER_GAP",
+        value_name = "N",
+        default_value_t = 1_000_000
+    )]
+    pub(crate) gap: u32,
+
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// The database whose tables are created or updated.

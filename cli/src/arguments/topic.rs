@@ -35,7 +35,47 @@ pub(crate) enum TopicAction {
     /// key goes elsewhere than before.
     Alter(TopicAlter),
     /// Deletes topics with all their records
+    ///
+    /// They can be restored for as long as the broker config topic.soft.delete.ttl.ms says (a day).
     Delete(TopicDelete),
+    /// Lists deleted topics that can be restored
+    Deleted(TopicDeleted),
+    /// Brings a deleted topic back, with its records and committed offsets
+    Restore(TopicRestore),
+}
+
+/// Who is asked.
+#[derive(Debug, Args)]
+pub(crate) struct MetadataService {
+    /// Metadata processes, HOST:PORT, separated by commas
+    #[arg(
+        long,
+        env = "AQUIFER_METADATA",
+        value_name = "URL",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub(crate) metadata: Vec<String>,
+    #[command(flatten)]
+    pub(crate) secret: Secret,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopicDeleted {
+    #[command(flatten)]
+    pub(crate) service: MetadataService,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopicRestore {
+    /// Its name (of several, the one that was deleted last), or its id
+    pub(crate) topic: String,
+    #[command(flatten)]
+    pub(crate) service: MetadataService,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]

@@ -43,6 +43,10 @@ pub(super) fn event(event: &Event) -> (&'static str, Value) {
         Event::OffsetsRemoved { .. } => "offsets_removed",
         Event::GroupConfigsSet { .. } => "group_configs_set",
         Event::LossAccepted(_) => "loss_accepted",
+        Event::Swapped(_) => "swapped",
+        Event::ObjectsDeleted { .. } => "objects_deleted",
+        Event::TopicSoftDeleted { .. } => "topic_soft_deleted",
+        Event::TopicRestored { .. } => "topic_restored",
     };
     (name, fields(event))
 }
@@ -107,6 +111,19 @@ fn fields(event: &Event) -> Value {
         }),
         Event::GroupConfigsSet { group, configs } => json!({ "name": group, "configs": configs }),
         Event::LossAccepted(accepted) => loss_accepted(accepted),
+        Event::Swapped(_) => todo!("builder B"),
+        Event::ObjectsDeleted { objects } => {
+            json!({ "objects": list(objects, |id| json!(object_name(id))) })
+        }
+        Event::TopicSoftDeleted {
+            topic,
+            at_ms,
+            purge_at_ms,
+        } => json!({ "topic_id": topic.to_string(), "at": at_ms, "purge_at": purge_at_ms }),
+        Event::TopicRestored {
+            topic,
+            leader_epoch,
+        } => json!({ "topic_id": topic.to_string(), "leader_epoch": leader_epoch.0 }),
     }
 }
 

@@ -104,6 +104,7 @@ fn shown(view: &PageView) -> (PageKind, &'static str, Value) {
         PageView::Group(_) => (PageKind::Group, "group"),
         PageView::Offsets(_) => (PageKind::Offsets, "offsets"),
         PageView::GroupConfigs(_) => (PageKind::GroupConfigs, "group_configs"),
+        PageView::Merged { .. } => (PageKind::Merged, "merged"),
     };
     (kind, name, fields(view))
 }
@@ -185,6 +186,7 @@ fn fields(view: &PageView) -> Value {
             "offsets": view.offsets.iter().map(offset).collect::<Vec<_>>(),
         }),
         PageView::GroupConfigs(groups) => json!({ "groups": groups }),
+        PageView::Merged { .. } => todo!("builder B"),
     }
 }
 

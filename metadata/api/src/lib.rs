@@ -21,7 +21,9 @@ pub mod mark;
 pub mod register;
 pub mod secret;
 pub mod topic_name;
+pub mod upkeep;
 pub mod watch;
 
 pub use client::{CommitChannel, Metadata, WatchChannel};
 pub use error::MetadataError;
+pub use upkeep::Upkeep;

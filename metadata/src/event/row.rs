@@ -21,6 +21,7 @@ use super::{
     group_row::{change_from, change_to, offsets_from, offsets_to, removed_from, removed_to},
     partitions::{PartitionColumns, partitions_from},
     proto,
+    swapped::{deleted_from, deleted_to, swapped_from, swapped_to},
 };
 
 /// The version of rows that this release writes, and the newest one that it reads.
@@ -179,6 +180,24 @@ fn event_to(event: &Event) -> proto::Event {
                 configs: configs_to(configs),
             })
         }
+        Event::Swapped(swapped) => Kind::Swapped(swapped_to(swapped)),
+        Event::ObjectsDeleted { objects } => Kind::ObjectsDeleted(deleted_to(objects)),
+        Event::TopicSoftDeleted {
+            topic,
+            at_ms,
+            purge_at_ms,
+        } => Kind::TopicSoftDeleted(proto::TopicSoftDeleted {
+            topic: topic.0.as_bytes().to_vec(),
+            at_ms: *at_ms,
+            purge_at_ms: *purge_at_ms,
+        }),
+        Event::TopicRestored {
+            topic,
+            leader_epoch,
+        } => Kind::TopicRestored(proto::TopicRestored {
+            topic: topic.0.as_bytes().to_vec(),
+            leader_epoch: leader_epoch.0,
+        }),
     };
     proto::Event { kind: Some(kind) }
 }
@@ -263,6 +282,19 @@ fn event_from(event: proto::Event) -> Result<Event, RowError> {
         Kind::GroupConfigsSet(from) => Event::GroupConfigsSet {
             group: from.group,
             configs: configs_from(from.configs),
+        },
+        Kind::Swapped(from) => Event::Swapped(Box::new(swapped_from(from)?)),
+        Kind::ObjectsDeleted(from) => Event::ObjectsDeleted {
+            objects: deleted_from(&from)?,
+        },
+        Kind::TopicSoftDeleted(from) => Event::TopicSoftDeleted {
+            topic: topic_from(&from.topic)?,
+            at_ms: from.at_ms,
+            purge_at_ms: from.purge_at_ms,
+        },
+        Kind::TopicRestored(from) => Event::TopicRestored {
+            topic: topic_from(&from.topic)?,
+            leader_epoch: LeaderEpoch(from.leader_epoch),
         },
     };
     Ok(event)

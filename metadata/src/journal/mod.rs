@@ -10,6 +10,7 @@ use aquifer_format::ids::{JournalSeq, LeaderTerm};
 use async_trait::async_trait;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
 
 mod chain;
 pub mod conformance;
@@ -115,6 +116,15 @@ pub struct Loaded {
     pub tail: Option<(JournalSeq, RowHash)>,
 }
 
+/// What a snapshot of pages is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Replay begins after this row.
+    pub pages_through: JournalSeq,
+    /// The newest row.
+    pub tail: Option<RowAt>,
+}
+
 /// Who leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -214,4 +224,27 @@ pub trait Journal: Send + Sync + Debug + 'static {
 
     /// Reads all pages in one snapshot, with the position of the tail.
     async fn load(&self) -> Result<Loaded, JournalError>;
+
+    /// Sends pages of one consistent snapshot to `to`, in pieces of some MiB: those of `keys` that are there, or all. What is told
+    /// (up to where pages are complete, the tail) is of the same snapshot. Ends with an error if `to` is closed.
+    async fn snapshot(
+        &self,
+        keys: Option<Vec<PageKey>>,
+        to: mpsc::Sender<Vec<Page>>,
+    ) -> Result<Snapshot, JournalError> {
+        let _ = (keys, to);
+        todo!("builder F: in each journal, then without a default")
+    }
+
+    /// Makes a journal out of pages and one row: only where there is neither row nor page nor lease. The fence is
+    /// `row.term` then, pages count as complete up to the row before it, and the next row follows it. All or
+    /// nothing; `Ok(false)` = the journal is not empty.
+    async fn restore(
+        &self,
+        pages: mpsc::Receiver<Vec<Page>>,
+        row: &Row,
+    ) -> Result<bool, JournalError> {
+        let _ = (pages, row);
+        todo!("builder F: in each journal, then without a default")
+    }
 }

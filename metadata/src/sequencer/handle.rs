@@ -72,6 +72,8 @@ impl Sequencer {
                 let slice = self.state.walk(&walk, WALK_ROOM);
                 self.answer(reply, Ok(slice));
             }
+            Request::Upkeep(call) => self.upkeep(*call),
+            Request::BackedUp(epoch) => self.planner.backed_up(epoch),
         }
     }
 

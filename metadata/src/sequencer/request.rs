@@ -1,6 +1,6 @@
 //! What the sequencer is asked, and what leaves once it is durable.
 
-use aquifer_format::ids::{JournalSeq, LeaderTerm, ObjectId, SessionId};
+use aquifer_format::ids::{JournalSeq, LeaderTerm, ObjectId, SessionId, UploadEpoch};
 use aquifer_metadata_api::{
     MetadataError,
     commit::{CommitAnswer, CommitCall},
@@ -9,6 +9,10 @@ use aquifer_metadata_api::{
     locate::{LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
     mark::JournalMark,
     register::{RegisterRequest, Registration},
+    upkeep::{
+        DeletedTopics, Finish, InputsReply, InputsRequest, LeaseReply, LeaseRequest, ObjectsReply,
+        ObjectsRequest, Renewal, Renewed, RestoreTopic, RestoredTopic, SwapReply, SwapRequest,
+    },
     watch::{Frame, InterestChange},
 };
 use bytes::Bytes;
@@ -72,6 +76,50 @@ pub(crate) enum Request {
     CloseWatch(WatcherId),
     Kafka(Box<KafkaCall>, Reply<Bytes>),
     Walk(WalkRequest, Reply<StateSlice>),
+    Upkeep(Box<UpkeepCall>),
+    /// A backup has everything that was durable when the upload epoch was this one.
+    BackedUp(UploadEpoch),
+}
+
+/// A call of a compactor or an operator.
+#[derive(Debug)]
+pub(crate) enum UpkeepCall {
+    Lease(LeaseRequest, Reply<LeaseReply>),
+    Renew(Renewal, Reply<Renewed>),
+    Inputs(InputsRequest, Reply<InputsReply>),
+    Swap(SwapRequest, Reply<SwapReply>),
+    Finish(Finish, Reply<()>),
+    Objects(ObjectsRequest, Reply<ObjectsReply>),
+    DeletedTopics(Reply<DeletedTopics>),
+    RestoreTopic(RestoreTopic, Reply<RestoredTopic>),
+}
+
+impl UpkeepCall {
+    fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Lease(_, reply) => reply.is_closed(),
+            Self::Renew(_, reply) => reply.is_closed(),
+            Self::Inputs(_, reply) => reply.is_closed(),
+            Self::Swap(_, reply) => reply.is_closed(),
+            Self::Finish(_, reply) => reply.is_closed(),
+            Self::Objects(_, reply) => reply.is_closed(),
+            Self::DeletedTopics(reply) => reply.is_closed(),
+            Self::RestoreTopic(_, reply) => reply.is_closed(),
+        }
+    }
+
+    fn refuse(self, error: MetadataError) {
+        match self {
+            Self::Lease(_, reply) => send(reply, Err(error)),
+            Self::Renew(_, reply) => send(reply, Err(error)),
+            Self::Inputs(_, reply) => send(reply, Err(error)),
+            Self::Swap(_, reply) => send(reply, Err(error)),
+            Self::Finish(_, reply) => send(reply, Err(error)),
+            Self::Objects(_, reply) => send(reply, Err(error)),
+            Self::DeletedTopics(reply) => send(reply, Err(error)),
+            Self::RestoreTopic(_, reply) => send(reply, Err(error)),
+        }
+    }
 }
 
 impl Request {
@@ -87,7 +135,9 @@ impl Request {
             Self::OpenWatch(_, _, reply) => reply.is_closed(),
             Self::Kafka(_, reply) => reply.is_closed(),
             Self::Walk(_, reply) => reply.is_closed(),
+            Self::Upkeep(call) => call.is_abandoned(),
             Self::Call { .. }
+            | Self::BackedUp(_)
             | Self::CloseCommits { .. }
             | Self::Interest(..)
             | Self::CloseWatch(_) => false,
@@ -106,8 +156,10 @@ impl Request {
             Self::OpenWatch(_, _, reply) => send(reply, Err(error)),
             Self::Kafka(_, reply) => send(reply, Err(error)),
             Self::Walk(_, reply) => send(reply, Err(error)),
+            Self::Upkeep(call) => call.refuse(error),
             // their streams end with the sequencer
             Self::Call { .. }
+            | Self::BackedUp(_)
             | Self::CloseCommits { .. }
             | Self::Interest(..)
             | Self::CloseWatch(_) => {}

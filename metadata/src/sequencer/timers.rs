@@ -103,6 +103,7 @@ impl Sequencer {
             self.retain(now);
         }
         self.lag_tick(now);
+        self.upkeep_tick(now);
     }
 
     /// A step of retention; the next one follows at once, after the requests that wait, until all

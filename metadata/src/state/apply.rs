@@ -16,6 +16,7 @@ use super::{
 use crate::event::{Committed, Event, HoldDecided, LossAccepted, Moment};
 
 mod topics;
+mod upkeep;
 
 /// What events changed that watchers are told of. Collected over as many events as the caller likes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -111,6 +112,23 @@ impl State {
             Event::OffsetsCommitted(committed) => self.offsets_committed(committed),
             Event::OffsetsRemoved { group, partitions } => self.offsets_removed(*group, partitions),
             Event::GroupConfigsSet { group, configs } => self.group_configs_set(group, configs),
+            Event::Swapped(swapped) => self.swapped(swapped, changes),
+            Event::ObjectsDeleted { objects } => self.objects_deleted(objects),
+            Event::TopicSoftDeleted {
+                topic,
+                at_ms,
+                purge_at_ms,
+            } => {
+                self.topics_changed();
+                self.topic_soft_deleted(*topic, *at_ms, *purge_at_ms, changes);
+            }
+            Event::TopicRestored {
+                topic,
+                leader_epoch,
+            } => {
+                self.topics_changed();
+                self.topic_restored(*topic, *leader_epoch, changes);
+            }
         }
     }
 
@@ -133,7 +151,7 @@ impl State {
             self.slots.at = at;
             self.dirty.mark(&mut self.slots.dirty, PageRef::Slots);
         }
-        for (id, topic) in &mut self.topics {
+        for (id, topic) in self.topics.iter_mut().chain(&mut self.trash) {
             // later ones were created with a higher epoch
             if topic.at < at {
                 topic.at = at;
@@ -143,7 +161,9 @@ impl State {
             }
         }
         for (id, high_watermark) in &accepted.partitions {
+            // fields, not a method: the pages' names are noted below
             let topic = self.topics.get_mut(&id.topic);
+            let topic = topic.or_else(|| self.trash.get_mut(&id.topic));
             let partition = topic.and_then(|topic| topic.partition_mut(id.partition));
             let Some(partition) = partition.filter(|partition| partition.at < at) else {
                 continue;
@@ -244,7 +264,9 @@ impl State {
             rest = after;
             let id = run.partition;
             if topic.as_ref().is_none_or(|(cached, _)| *cached != id.topic) {
-                topic = Some((id.topic, self.topics.get_mut(&id.topic)));
+                let found = self.topics.get_mut(&id.topic);
+                let found = found.or_else(|| self.trash.get_mut(&id.topic));
+                topic = Some((id.topic, found));
             }
             let partition = topic
                 .as_mut()
@@ -305,6 +327,7 @@ impl State {
             let partition = self
                 .topics
                 .get_mut(&id.topic)
+                .or_else(|| self.trash.get_mut(&id.topic))
                 .and_then(|topic| topic.partition_mut(id.partition));
             if let Some(partition) = partition {
                 partition.apply_holds(id, group, at, &mut around);
@@ -340,6 +363,7 @@ impl State {
             let partition = self
                 .topics
                 .get_mut(&id.topic)
+                .or_else(|| self.trash.get_mut(&id.topic))
                 .and_then(|topic| topic.partition_mut(id.partition));
             if let Some(partition) = partition {
                 partition.move_log_start(*id, *log_start, &mut around);
@@ -352,6 +376,7 @@ impl State {
             let partition = self
                 .topics
                 .get_mut(&id.topic)
+                .or_else(|| self.trash.get_mut(&id.topic))
                 .and_then(|topic| topic.partition_mut(id.partition));
             let Some(partition) = partition else {
                 continue;
@@ -385,7 +410,7 @@ impl State {
         topic: TopicId,
         partition: PartitionIndex,
     ) -> Option<&mut super::partition::Partition> {
-        self.topics.get_mut(&topic)?.partition_mut(partition)
+        self.any_topic_mut(topic)?.partition_mut(partition)
     }
 }
 

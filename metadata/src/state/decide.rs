@@ -31,10 +31,13 @@ mod log_start;
 mod partition_budget;
 mod refusal;
 mod register;
+mod restore_topic;
 mod retention;
+mod swap;
 #[cfg(test)]
 mod tests;
 mod topic_name;
+mod trash;
 
 pub use accept_loss::{Loss, accept_loss};
 pub use alter_configs::alter_configs;
@@ -51,7 +54,10 @@ pub use hold::release_holds;
 pub use incremental_alter_configs::incremental_alter_configs;
 pub use init_producer_id::init_producer_id;
 pub use register::{end_session, register};
+pub use restore_topic::restore_topic;
 pub use retention::{RetentionStep, retention};
+pub use swap::{delete_objects, swap};
+pub use trash::purge;
 
 /// What the leader's clock says when a request is decided. Only for what clients see; no decision of
 /// safety depends on it.

@@ -136,6 +136,9 @@ pub struct State {
     pub(super) slots: Slots,
     pub(super) sessions: BTreeMap<SessionId, Session>,
     pub(super) topics: BTreeMap<TopicId, Topic>,
+    /// Deleted topics that can come back: gone for decisions and readers, there for compactors. What events
+    /// and pages say of a topic holds for it wherever it is.
+    pub(super) trash: BTreeMap<TopicId, Topic>,
     pub(super) names: Names,
     pub(super) objects: Objects,
     pub(super) released: Released,
@@ -159,6 +162,7 @@ impl State {
             slots: Slots::default(),
             sessions: BTreeMap::new(),
             topics: BTreeMap::new(),
+            trash: BTreeMap::new(),
             names: Names::default(),
             objects: Objects::default(),
             released: Released::default(),
@@ -172,5 +176,20 @@ impl State {
 
     pub(super) fn partition(&self, id: PartitionId) -> Option<&Partition> {
         self.topics.get(&id.topic)?.partition(id.partition)
+    }
+
+    /// The topic, be it in the trash.
+    pub(super) fn any_topic(&self, id: TopicId) -> Option<&Topic> {
+        self.topics.get(&id).or_else(|| self.trash.get(&id))
+    }
+
+    /// The topic, be it in the trash.
+    pub(super) fn any_topic_mut(&mut self, id: TopicId) -> Option<&mut Topic> {
+        self.topics.get_mut(&id).or_else(|| self.trash.get_mut(&id))
+    }
+
+    /// The partition, be it of a topic in the trash.
+    pub(super) fn any_partition(&self, id: PartitionId) -> Option<&Partition> {
+        self.any_topic(id.topic)?.partition(id.partition)
     }
 }

@@ -1,4 +1,9 @@
 //! The extents of one partition, compact and in chunks. A chunk is one extent page.
+//!
+//! There are two kinds: the *tail*, to which commits add and which loses its first extents, and what
+//! compactors merged ([`super::merged`]). Readers see both as one log.
+
+use std::ops::Range;
 
 use aquifer_format::{
     ids::{Offset, PartitionId},
@@ -65,7 +70,7 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    fn begun(at: Position, first: i64) -> Self {
+    pub(super) fn begun(at: Position, first: i64) -> Self {
         Self {
             at,
             dirty: false,
@@ -82,18 +87,18 @@ impl Chunk {
         dropped.saturating_add(self.extents.len()) >= PAGE_EXTENTS_MAX
     }
 
-    fn end(&self) -> i64 {
+    pub(super) fn end(&self) -> i64 {
         self.extents.last().map_or(self.first, Packed::end)
     }
 
-    fn note(&mut self, extent: &Packed) {
+    pub(super) fn note(&mut self, extent: &Packed) {
         self.max_timestamp = self.max_timestamp.max(extent.max_timestamp);
         self.raw_bytes = self.raw_bytes.saturating_add(u64::from(extent.raw_bytes));
     }
 
-    /// Drops its first `count` extents.
-    fn drop_first(&mut self, count: usize, context: &mut PushContext<'_>) {
-        let dropped: Vec<Packed> = self.extents.drain(..count).collect();
+    /// Drops some of its extents. Objects that lose their last reference by it are settled.
+    pub(super) fn drop_some(&mut self, which: Range<usize>, context: &mut PushContext<'_>) {
+        let dropped: Vec<Packed> = self.extents.drain(which).collect();
         for extent in &dropped {
             context.usage.extent_bytes = context.usage.extent_bytes.saturating_sub(EXTENT_BYTES);
             context.objects.remove(extent.object);
@@ -115,7 +120,15 @@ impl Chunk {
 /// All extents of a partition.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ExtentLog {
+    /// The tail.
     pub(super) chunks: Vec<Chunk>,
+    /// Merged extents; None = there are none. They lie before, between and in no case within those of the
+    /// tail.
+    #[allow(
+        clippy::box_collection,
+        reason = "many partitions have none: 8 bytes instead of 24"
+    )]
+    pub(super) merged: Option<Box<Vec<Chunk>>>,
 }
 
 /// What pushing extents needs beside the log.
@@ -197,27 +210,13 @@ impl ExtentLog {
     /// Drops the extents that end at or below `offset`, from chunks to which the event is news. A chunk
     /// without extents is gone; one that lost only its first ones keeps its name.
     pub(super) fn drop_through(&mut self, offset: i64, context: &mut PushContext<'_>) {
-        let reached = self.chunks.partition_point(|chunk| chunk.first < offset);
-        for chunk in &mut self.chunks[..reached] {
-            if chunk.at >= context.at {
-                continue;
-            }
-            let count = chunk
-                .extents
-                .partition_point(|extent| extent.end() <= offset);
-            if count == 0 {
-                continue;
-            }
-            chunk.drop_first(count, context);
-            chunk.at = context.at;
-            let page = PageRef::Extents(context.partition, Offset(chunk.first));
-            if chunk.extents.is_empty() {
-                context.dirty.gone(page);
-            } else {
-                context.dirty.mark(&mut chunk.dirty, page);
+        drop_through(&mut self.chunks, offset, PageRef::Extents, context);
+        if let Some(merged) = self.merged.as_mut() {
+            drop_through(merged, offset, PageRef::Merged, context);
+            if merged.is_empty() {
+                self.merged = None;
             }
         }
-        self.chunks.retain(|chunk| !chunk.extents.is_empty());
     }
 
     fn push(&mut self, index: usize, extent: Packed, context: &mut PushContext<'_>) {
@@ -270,24 +269,25 @@ impl ExtentLog {
 
     /// Extents from the one that holds `from` (or the next one) on.
     pub(super) fn iter_from(&self, from: i64) -> impl Iterator<Item = &Packed> + '_ {
-        let chunk = self.chunks.partition_point(|chunk| chunk.end() <= from);
-        let within = self.chunks.get(chunk).map_or(0, |chunk| {
-            chunk.extents.partition_point(|extent| extent.end() <= from)
-        });
-        self.chunks
-            .iter()
-            .skip(chunk)
-            .flat_map(|chunk| &chunk.extents)
-            .skip(within)
+        in_order(
+            chunks_from(&self.chunks, from),
+            chunks_from(self.merged(), from),
+        )
     }
 
     /// The first extent at or after `from` that has a record with this timestamp or a later one.
     pub(super) fn first_at_or_after(&self, timestamp: i64, from: i64) -> Option<&Packed> {
-        self.chunks
-            .iter()
-            .filter(|chunk| chunk.max_timestamp >= timestamp && chunk.end() > from)
-            .flat_map(|chunk| &chunk.extents)
-            .find(|extent| extent.max_timestamp >= timestamp && extent.end() > from)
+        let first = |chunks: &'_ [Chunk]| {
+            chunks
+                .iter()
+                .filter(|chunk| chunk.max_timestamp >= timestamp && chunk.end() > from)
+                .flat_map(|chunk| &chunk.extents)
+                .find(|extent| extent.max_timestamp >= timestamp && extent.end() > from)
+                .copied()
+        };
+        let found = [first(&self.chunks), first(self.merged())];
+        let base = found.into_iter().flatten().map(|e| e.base_offset).min()?;
+        self.iter_from(base).next()
     }
 
     /// The first extent at or after `from` that has the largest timestamp.
@@ -301,12 +301,74 @@ impl ExtentLog {
 
     /// Expanded bytes of all extents: what Kafka calls the size of a log.
     pub(super) fn raw_bytes(&self) -> u64 {
-        self.chunks
-            .iter()
-            .fold(0, |sum, chunk| sum.saturating_add(chunk.raw_bytes))
+        let chunks = self.chunks.iter().chain(self.merged());
+        chunks.fold(0, |sum, chunk| sum.saturating_add(chunk.raw_bytes))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Packed> + '_ {
-        self.chunks.iter().flat_map(|chunk| &chunk.extents)
+        let tail = self.chunks.iter().flat_map(|chunk| &chunk.extents);
+        let merged = self.merged().iter().flat_map(|chunk| &chunk.extents);
+        in_order(tail, merged)
     }
+
+    /// Chunks of merged extents.
+    pub(super) fn merged(&self) -> &[Chunk] {
+        self.merged.as_ref().map_or(&[], |merged| merged.as_slice())
+    }
+}
+
+/// Extents from the one that holds `from` (or the next one) on.
+fn chunks_from(chunks: &[Chunk], from: i64) -> impl Iterator<Item = &Packed> + '_ {
+    let chunk = chunks.partition_point(|chunk| chunk.end() <= from);
+    let within = chunks.get(chunk).map_or(0, |chunk| {
+        chunk.extents.partition_point(|extent| extent.end() <= from)
+    });
+    chunks
+        .iter()
+        .skip(chunk)
+        .flat_map(|chunk| &chunk.extents)
+        .skip(within)
+}
+
+/// Both, in order of their offsets.
+fn in_order<'a>(
+    one: impl Iterator<Item = &'a Packed> + 'a,
+    other: impl Iterator<Item = &'a Packed> + 'a,
+) -> impl Iterator<Item = &'a Packed> + 'a {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    std::iter::from_fn(move || match (one.peek(), other.peek()) {
+        (Some(a), Some(b)) if b.base_offset < a.base_offset => other.next(),
+        (Some(_), _) => one.next(),
+        (None, _) => other.next(),
+    })
+}
+
+/// See [`ExtentLog::drop_through`].
+fn drop_through(
+    chunks: &mut Vec<Chunk>,
+    offset: i64,
+    page: fn(PartitionId, Offset) -> PageRef,
+    context: &mut PushContext<'_>,
+) {
+    let reached = chunks.partition_point(|chunk| chunk.first < offset);
+    for chunk in &mut chunks[..reached] {
+        if chunk.at >= context.at {
+            continue;
+        }
+        let count = chunk
+            .extents
+            .partition_point(|extent| extent.end() <= offset);
+        if count == 0 {
+            continue;
+        }
+        chunk.drop_some(0..count, context);
+        chunk.at = context.at;
+        let page = page(context.partition, Offset(chunk.first));
+        if chunk.extents.is_empty() {
+            context.dirty.gone(page);
+        } else {
+            context.dirty.mark(&mut chunk.dirty, page);
+        }
+    }
+    chunks.retain(|chunk| !chunk.extents.is_empty());
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aquifer_format::ids::ObjectId;
+use aquifer_format::ids::{Incarnation, ObjectId, ObjectLevel, UploadEpoch};
 
 use super::budget::{OBJECT_BYTES, Usage};
 use crate::event::ObjectInfo;
@@ -18,7 +18,14 @@ struct Entry {
     locations: Box<[u8]>,
     /// Extents and held batches in it; 0 = the entry is free.
     references: u32,
+    /// Its place among those of its upload epoch, by when they were entered.
+    arrival: u64,
 }
+
+/// Orders small objects about as they were committed: logs lie in them in this order, so those that follow one
+/// another are merged together. No part of the state: after pages were loaded, it is the order of the first log
+/// that names them.
+type SmallPlace = (Incarnation, UploadEpoch, u64);
 
 /// The table of objects.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +33,9 @@ pub(super) struct Objects {
     entries: Vec<Entry>,
     free: Vec<u32>,
     index: BTreeMap<ObjectId, u32>,
+    /// Objects of level 0.
+    small: BTreeMap<SmallPlace, u32>,
+    arrivals: u64,
 }
 
 impl Objects {
@@ -40,7 +50,10 @@ impl Objects {
             bytes: object.bytes,
             locations: object.locations.as_slice().into(),
             references: 0,
+            arrival: self.arrivals,
         };
+        self.arrivals = self.arrivals.saturating_add(1);
+        let small = small_place(&entry);
         let at = match self.free.pop() {
             Some(at) => at,
             None => u32::try_from(self.entries.len()).unwrap_or(u32::MAX),
@@ -50,6 +63,9 @@ impl Objects {
             None => self.entries.push(entry),
         }
         self.index.insert(object.id, at);
+        if let Some(place) = small {
+            self.small.insert(place, at);
+        }
         usage.extent_bytes = usage.extent_bytes.saturating_add(OBJECT_BYTES);
         ObjectIndex(at)
     }
@@ -74,6 +90,9 @@ impl Objects {
         };
         if entry.references == 0 && self.index.get(&entry.id) == Some(&object.0) {
             self.index.remove(&entry.id);
+            if let Some(place) = small_place(entry) {
+                self.small.remove(&place);
+            }
             self.free.push(object.0);
             usage.extent_bytes = usage.extent_bytes.saturating_sub(OBJECT_BYTES);
         }
@@ -130,6 +149,26 @@ impl Objects {
             Some((*id, entry.bytes, entry.references))
         })
     }
+}
+
+impl Objects {
+    /// Objects of level 0 with their sizes and references, about in order of their commits.
+    pub(super) fn small(&self) -> impl Iterator<Item = (ObjectId, u64, u32)> + '_ {
+        self.small.values().filter_map(|at| {
+            let entry = self.entries.get(position(*at))?;
+            Some((entry.id, entry.bytes, entry.references))
+        })
+    }
+
+    /// How many there are.
+    pub(super) fn small_count(&self) -> usize {
+        self.small.len()
+    }
+}
+
+fn small_place(entry: &Entry) -> Option<SmallPlace> {
+    let id = &entry.id;
+    (id.level == ObjectLevel::L0).then_some((id.incarnation, id.upload_epoch, entry.arrival))
 }
 
 fn position(at: u32) -> usize {

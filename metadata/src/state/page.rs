@@ -57,6 +57,8 @@ pub enum PageKind {
     Offsets = 10,
     /// Configs of groups.
     GroupConfigs = 11,
+    /// Merged extents of a partition.
+    Merged = 12,
 }
 
 /// The name of a page.
@@ -73,6 +75,7 @@ pub(super) enum PageRef {
     Group(GroupNumber),
     Offsets(ChunkKey),
     GroupConfigs,
+    Merged(PartitionId, Offset),
 }
 
 /// Why a page cannot be used.
@@ -159,13 +162,17 @@ impl State {
     /// chunks that follow.
     #[must_use]
     pub fn is_emptied_chunk(&self, key: &PageKey) -> bool {
-        let Some(PageRef::Extents(id, first)) = PageRef::parse(key) else {
-            return false;
+        let (id, first, merged) = match PageRef::parse(key) {
+            Some(PageRef::Extents(id, first)) => (id, first, false),
+            Some(PageRef::Merged(id, first)) => (id, first, true),
+            _ => return false,
         };
-        let chunks = self
-            .partition(id)
-            .map(|partition| &partition.extents.chunks);
-        chunks.is_some_and(|chunks| {
+        self.any_partition(id).is_some_and(|partition| {
+            let chunks = if merged {
+                partition.extents.merged()
+            } else {
+                partition.extents.chunks.as_slice()
+            };
             let found = chunks.binary_search_by_key(&first.0, |chunk| chunk.first);
             found.is_err()
         })
@@ -195,7 +202,7 @@ impl State {
     fn every_page(&self) -> Vec<PageRef> {
         let mut pages = vec![PageRef::Counters, PageRef::Slots];
         pages.extend(self.sessions.keys().map(|id| PageRef::Session(*id)));
-        for (id, topic) in &self.topics {
+        for (id, topic) in self.topics.iter().chain(&self.trash) {
             pages.push(PageRef::Topic(*id));
             for (index, partition) in topic.indexed() {
                 let partition_id = PartitionId::new(*id, index);
@@ -206,6 +213,9 @@ impl State {
                 pages.extend(
                     chunks.map(|chunk| PageRef::Extents(partition_id, Offset(chunk.first))),
                 );
+                let merged = partition.extents.merged().iter();
+                pages
+                    .extend(merged.map(|chunk| PageRef::Merged(partition_id, Offset(chunk.first))));
             }
         }
         let released = self.released.0.keys();
@@ -227,10 +237,18 @@ impl State {
             PageRef::Counters => Some(&mut self.counters.dirty),
             PageRef::Slots => Some(&mut self.slots.dirty),
             PageRef::Session(id) => Some(&mut self.sessions.get_mut(&id)?.dirty),
-            PageRef::Topic(id) => Some(&mut self.topics.get_mut(&id)?.dirty),
+            PageRef::Topic(id) => Some(&mut self.any_topic_mut(id)?.dirty),
             PageRef::Head(id) => Some(&mut self.partition_mut(id.topic, id.partition)?.dirty),
             PageRef::Extents(id, first) => {
                 let chunks = &mut self.partition_mut(id.topic, id.partition)?.extents.chunks;
+                let at = chunks
+                    .binary_search_by_key(&first.0, |chunk| chunk.first)
+                    .ok()?;
+                Some(&mut chunks[at].dirty)
+            }
+            PageRef::Merged(id, first) => {
+                let partition = self.partition_mut(id.topic, id.partition)?;
+                let chunks = partition.extents.merged.as_mut()?;
                 let at = chunks
                     .binary_search_by_key(&first.0, |chunk| chunk.first)
                     .ok()?;

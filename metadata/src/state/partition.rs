@@ -20,7 +20,7 @@ use super::{
 };
 use crate::event::{CommittedBatch, CommittedRun, Decision, HoldDecided, Moment};
 
-/// One partition; 72 bytes while it is idle.
+/// One partition; 88 bytes while it is idle.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Partition {
     /// Of the head: everything but the extents, whose chunks have their own.
@@ -30,6 +30,8 @@ pub(super) struct Partition {
     pub(super) ever_held: bool,
     pub(super) log_start: i64,
     pub(super) high_watermark: i64,
+    /// Keys were compacted up to here.
+    pub(super) cleaned_through: i64,
     pub(super) producers: Option<Box<Producers>>,
     #[allow(
         clippy::box_collection,

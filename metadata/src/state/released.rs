@@ -47,6 +47,27 @@ impl Released {
         dirty.mark(&mut bucket.dirty, page);
     }
 
+    /// Forgets an object whose bytes are gone.
+    pub(super) fn remove(&mut self, at: Position, id: &ObjectId, dirty: &mut Dirty) {
+        let place = (id.incarnation, id.upload_epoch);
+        let Some(bucket) = self.0.get_mut(&place) else {
+            return;
+        };
+        // Equal = this event touched the bucket before.
+        if bucket.at > at {
+            return;
+        }
+        bucket.at = at;
+        bucket.objects.remove(&(id.writer, id.level, id.unique));
+        let page = PageRef::Released(id.incarnation, id.upload_epoch);
+        if bucket.objects.is_empty() {
+            self.0.remove(&place);
+            dirty.gone(page);
+        } else {
+            dirty.mark(&mut bucket.dirty, page);
+        }
+    }
+
     pub(super) fn contains(&self, id: &ObjectId) -> bool {
         self.0
             .get(&(id.incarnation, id.upload_epoch))

@@ -28,6 +28,17 @@ pub(super) struct Topic {
     /// `message.timestamp.type` is `LogAppendTime`, be it by a broker config; see [`Self::resolve`].
     pub(super) log_append_time: bool,
     pub(super) partitions: Vec<Partition>,
+    /// It is in the trash.
+    pub(super) deleted: Option<Deleted>,
+}
+
+/// Since when a topic is in the trash, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Deleted {
+    /// Milliseconds since 1970.
+    pub(super) at_ms: i64,
+    /// The same.
+    pub(super) purge_at_ms: i64,
 }
 
 impl Topic {
@@ -51,6 +62,7 @@ impl Topic {
             configs,
             log_append_time: false,
             partitions: all,
+            deleted: None,
         }
     }
 

@@ -12,6 +12,7 @@ mod sessions;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::{sync::Arc, time::Duration};
 

@@ -20,6 +20,8 @@ use super::{
     status::{Failure, failure_of},
     streams, wire,
 };
+mod upkeep;
+
 use crate::{
     client::{CommitChannel, Metadata, WatchChannel},
     error::MetadataError,

@@ -1,4 +1,4 @@
-//! The messages of `proto/metadata.proto`, generated.
+//! The messages of `proto/`, generated.
 
 #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 

@@ -10,6 +10,7 @@ mod process;
 mod reads;
 #[cfg(test)]
 mod tests;
+pub mod upkeep;
 
 pub use commits::{answer_from, answer_to, call_from, call_to};
 pub use frames::{

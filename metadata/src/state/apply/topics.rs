@@ -32,6 +32,9 @@ impl State {
             self.names.insert(&topic.name, created.topic);
             return;
         }
+        if self.trash.contains_key(&created.topic) {
+            return;
+        }
         let mut topic = Topic::new(
             self.position,
             created.name.clone(),
@@ -44,16 +47,21 @@ impl State {
         self.enter_topic(created.topic, topic);
     }
 
-    /// Puts a topic that is not there yet into the tables.
+    /// Puts a topic that is not there yet into the tables, or into the trash if it was deleted.
     pub(in crate::state) fn enter_topic(&mut self, id: TopicId, mut topic: Topic) {
         topic.resolve(&self.broker_configs);
         self.usage.partition_bytes = self.usage.partition_bytes.saturating_add(topic.cost());
+        if topic.deleted.is_some() {
+            self.trash.insert(id, topic);
+            return;
+        }
         self.names.insert(&topic.name, id);
         self.topics.insert(id, topic);
     }
 
     pub(super) fn topic_deleted(&mut self, id: TopicId, changes: &mut Changes) {
-        let Some(topic) = self.topics.remove(&id) else {
+        let found = self.topics.remove(&id).or_else(|| self.trash.remove(&id));
+        let Some(topic) = found else {
             return;
         };
         self.names.remove(&topic.name, id);
@@ -68,6 +76,10 @@ impl State {
             for chunk in &partition.extents.chunks {
                 let first = Offset(chunk.first);
                 self.dirty.gone(PageRef::Extents(partition_id, first));
+            }
+            for chunk in partition.extents.merged() {
+                let first = Offset(chunk.first);
+                self.dirty.gone(PageRef::Merged(partition_id, first));
             }
             for extent in partition.extents.iter() {
                 self.usage.extent_bytes = self.usage.extent_bytes.saturating_sub(EXTENT_BYTES);

@@ -5,7 +5,7 @@ use aquifer_format::{
         ClusterId, CommitNumber, Incarnation, LeaderEpoch, Offset, PartitionId, ProducerEpoch,
         ProducerId, SessionId, UploadEpoch, WriterSlot,
     },
-    limits::PRODUCER_BATCHES_MAX,
+    limits::{MERGED_PAGE_EXTENTS_MAX, PAGE_EXTENTS_MAX, PRODUCER_BATCHES_MAX},
 };
 use aquifer_metadata_api::commit::{BatchOutcome, Placement};
 use prost::Message;
@@ -26,7 +26,7 @@ use crate::{
         producer::{Producer, Producers, Remembered},
         released::Bucket,
         session::{RememberedCommit, Session},
-        topic::Topic,
+        topic::{Deleted, Topic},
     },
 };
 
@@ -100,18 +100,23 @@ impl State {
                     return Err(Fault::Content("its topic is another one than its key says"));
                 }
                 let configs = configs_from(page.configs);
-                let topic = Topic::new(
+                let mut topic = Topic::new(
                     Position::from_bits(page.position),
                     page.name,
                     page.partitions,
                     LeaderEpoch(page.leader_epoch),
                     configs,
                 );
+                topic.deleted = page.deleted_at_ms.map(|at_ms| Deleted {
+                    at_ms,
+                    purge_at_ms: page.purge_at_ms,
+                });
                 self.enter_topic(id, topic);
                 Ok(())
             }
             PageRef::Head(id) => self.load_head(id, proto::HeadPage::decode(message)?),
             PageRef::Extents(id, first) => self.load_extents(id, first, message),
+            PageRef::Merged(id, first) => self.load_merged(id, first, message),
             PageRef::Released(incarnation, epoch) => {
                 let page = proto::ReleasedPage::decode(message)?;
                 let bucket = released_from(&page)?;
@@ -201,7 +206,7 @@ impl State {
                 hold.raw_start,
             ));
         }
-        if self.partition(id).is_none() {
+        if self.any_partition(id).is_none() {
             self.dirty.gone(PageRef::Head(id));
             return Ok(());
         }
@@ -231,20 +236,51 @@ impl State {
             partition.log_start = page.log_start;
             partition.high_watermark = page.high_watermark;
             partition.ever_held = page.ever_held;
+            partition.cleaned_through = page.cleaned_through;
             partition.holds = (!kept.is_empty()).then(|| Box::new(kept));
             partition.producers = (!producers.0.is_empty()).then(|| Box::new(producers));
         }
         Ok(())
     }
 
+    fn load_merged(&mut self, id: PartitionId, first: Offset, body: &[u8]) -> Result<(), Fault> {
+        let topic = self.topics.get_mut(&id.topic);
+        let topic = topic.or_else(|| self.trash.get_mut(&id.topic));
+        let Some(partition) = topic.and_then(|topic| topic.partition_mut(id.partition)) else {
+            self.dirty.gone(PageRef::Merged(id, first));
+            return Ok(());
+        };
+        let (objects, usage) = (&mut self.objects, &mut self.usage);
+        let table = extents::read(body, MERGED_PAGE_EXTENTS_MAX, |object| {
+            objects.intern(object, usage)
+        })?;
+        let mut context = PushContext {
+            at: table.at,
+            partition: id,
+            objects: &mut self.objects,
+            usage: &mut self.usage,
+            dirty: &mut self.dirty,
+        };
+        let loaded = partition
+            .extents
+            .load_merged(first, &table.extents, &mut context);
+        for extent in &table.extents {
+            self.objects.settle(extent.object, &mut self.usage);
+        }
+        loaded.map_err(Fault::Content)
+    }
+
     fn load_extents(&mut self, id: PartitionId, first: Offset, body: &[u8]) -> Result<(), Fault> {
         let topic = self.topics.get_mut(&id.topic);
+        let topic = topic.or_else(|| self.trash.get_mut(&id.topic));
         let Some(partition) = topic.and_then(|topic| topic.partition_mut(id.partition)) else {
             self.dirty.gone(PageRef::Extents(id, first));
             return Ok(());
         };
         let (objects, usage) = (&mut self.objects, &mut self.usage);
-        let table = extents::read(body, |object| objects.intern(object, usage))?;
+        let table = extents::read(body, PAGE_EXTENTS_MAX, |object| {
+            objects.intern(object, usage)
+        })?;
         let mut context = PushContext {
             at: table.at,
             partition: id,

@@ -32,16 +32,24 @@ impl State {
                 Some((session.at, frame(&session_page(id, session))))
             }
             PageRef::Topic(id) => {
-                let topic = self.topics.get(&id)?;
+                let topic = self.any_topic(id)?;
                 Some((topic.at, frame(&topic_page(id, topic))))
             }
             PageRef::Head(id) => {
-                let partition = self.partition(id)?;
+                let partition = self.any_partition(id)?;
                 let page = head_page(partition, &self.objects)?;
                 Some((partition.at, frame(&page)))
             }
             PageRef::Extents(id, first) => {
-                let chunks = &self.partition(id)?.extents.chunks;
+                let chunks = &self.any_partition(id)?.extents.chunks;
+                let at = chunks
+                    .binary_search_by_key(&first.0, |chunk| chunk.first)
+                    .ok()?;
+                let chunk = chunks.get(at)?;
+                Some((chunk.at, extents_page(chunk, &self.objects)?))
+            }
+            PageRef::Merged(id, first) => {
+                let chunks = self.any_partition(id)?.extents.merged();
                 let at = chunks
                     .binary_search_by_key(&first.0, |chunk| chunk.first)
                     .ok()?;
@@ -158,6 +166,8 @@ fn topic_page(id: TopicId, topic: &Topic) -> proto::TopicPage {
         partitions: topic.partition_count(),
         leader_epoch: topic.leader_epoch.0,
         configs: configs_to(&topic.configs),
+        deleted_at_ms: topic.deleted.map(|deleted| deleted.at_ms),
+        purge_at_ms: topic.deleted.map_or(0, |deleted| deleted.purge_at_ms),
     }
 }
 
@@ -171,6 +181,7 @@ fn head_page(partition: &Partition, objects: &Objects) -> Option<proto::HeadPage
         log_start: partition.log_start,
         high_watermark: partition.high_watermark,
         ever_held: partition.ever_held,
+        cleaned_through: partition.cleaned_through,
         holds: partition
             .holds()
             .iter()

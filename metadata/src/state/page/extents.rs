@@ -14,10 +14,7 @@
 //!    many it has; the base offset less the end of the extent before (signed); records; the largest
 //!    timestamp less that of the extent before (signed).
 
-use aquifer_format::{
-    ids::{Incarnation, ObjectId, UploadEpoch, WriterSlot},
-    limits::PAGE_EXTENTS_MAX,
-};
+use aquifer_format::ids::{Incarnation, ObjectId, UploadEpoch, WriterSlot};
 
 use crate::{
     event::{Malformed, ObjectInfo, level_from, level_to},
@@ -135,13 +132,14 @@ fn put_object<'a>(
 /// Reads what [`put`] wrote. `intern` enters an object that extents are in; whoever calls this settles it.
 pub(super) fn read(
     body: &[u8],
+    extents_max: usize,
     mut intern: impl FnMut(&ObjectInfo) -> ObjectIndex,
 ) -> Result<Table, Malformed> {
     let mut from = Reader::new(body);
     let at = Position::from_bits(u64::from_le_bytes(from.array()?));
     let dropped = from.small()?;
     let count = from.count()?;
-    if count > PAGE_EXTENTS_MAX {
+    if count > extents_max {
         return Err("it has too many extents");
     }
     let mut extents = Vec::with_capacity(count.min(from.left() / ROW_BYTES_MIN));

@@ -22,6 +22,7 @@ impl PageRef {
             Self::Group(_) => PageKind::Group,
             Self::Offsets(_) => PageKind::Offsets,
             Self::GroupConfigs => PageKind::GroupConfigs,
+            Self::Merged(..) => PageKind::Merged,
         }
     }
 
@@ -32,7 +33,7 @@ impl PageRef {
             Self::Session(id) => bytes.extend(id.0.to_be_bytes()),
             Self::Topic(id) => bytes.extend(id.0.as_bytes()),
             Self::Head(id) => partition_to(id, &mut bytes),
-            Self::Extents(id, first) => {
+            Self::Extents(id, first) | Self::Merged(id, first) => {
                 partition_to(id, &mut bytes);
                 bytes.extend((first.0 ^ i64::MIN).to_be_bytes());
             }
@@ -77,6 +78,11 @@ impl PageRef {
                 chunk: u32::from_be_bytes(take(rest)?),
             }),
             11 => Self::GroupConfigs,
+            12 => {
+                let id = partition_from(rest)?;
+                let first = i64::from_be_bytes(take(rest)?) ^ i64::MIN;
+                Self::Merged(id, Offset(first))
+            }
             _ => return None,
         };
         rest.is_empty().then_some(page)

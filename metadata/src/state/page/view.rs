@@ -87,6 +87,15 @@ pub enum PageView {
         /// Those that it has.
         extents: Vec<Extent>,
     },
+    /// Some merged extents of a partition.
+    Merged {
+        /// The partition.
+        partition: PartitionId,
+        /// The offset at which the page began.
+        first: Offset,
+        /// Those that it has.
+        extents: Vec<Extent>,
+    },
     /// Objects whose bytes may go after a grace.
     Released {
         /// The incarnation of the objects.
@@ -150,7 +159,7 @@ impl PageView {
             key: page.key.clone(),
         })?;
         let mut state = State::new(Budgets::default());
-        if let PageRef::Head(id) | PageRef::Extents(id, _) = name {
+        if let PageRef::Head(id) | PageRef::Extents(id, _) | PageRef::Merged(id, _) = name {
             let topic = topic_with(id).ok_or_else(|| damaged("no topic has such a partition"))?;
             state.topics.insert(id.topic, topic);
         }
@@ -213,6 +222,15 @@ fn view(state: &State, name: PageRef) -> Option<PageView> {
                 partition: id,
                 first,
                 dropped: chunk.dropped,
+                extents: extents.filter_map(|e| e.unpack(&state.objects)).collect(),
+            }
+        }
+        PageRef::Merged(id, first) => {
+            let chunk = state.partition(id)?.extents.merged().first()?;
+            let extents = chunk.extents.iter();
+            PageView::Merged {
+                partition: id,
+                first,
                 extents: extents.filter_map(|e| e.unpack(&state.objects)).collect(),
             }
         }

@@ -63,7 +63,9 @@ fn body(chunk: &Chunk, objects: &Objects) -> Vec<u8> {
 /// Reads into a table of objects of its own.
 fn read_alone(body: &[u8]) -> Result<(Table, Objects), Malformed> {
     let (mut objects, mut usage) = (Objects::default(), Usage::default());
-    let table = read(body, |object| objects.intern(object, &mut usage))?;
+    let table = read(body, PAGE_EXTENTS_MAX, |object| {
+        objects.intern(object, &mut usage)
+    })?;
     Ok((table, objects))
 }
 
@@ -116,7 +118,7 @@ fn extents_of_one_object_name_it_once() {
     );
     let mut interned = Vec::new();
     let (mut read_objects, mut usage) = (Objects::default(), Usage::default());
-    let table = read(&bytes, |object| {
+    let table = read(&bytes, PAGE_EXTENTS_MAX, |object| {
         interned.push(object.clone());
         read_objects.intern(object, &mut usage)
     });

@@ -1,0 +1,1 @@
+//! Parts: how pages and rows lie in the bucket.
