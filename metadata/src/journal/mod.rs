@@ -116,6 +116,9 @@ pub struct Loaded {
     pub tail: Option<(JournalSeq, RowHash)>,
 }
 
+/// Says which pages of a snapshot are wanted; None = all.
+pub type WantedPages = Box<dyn FnOnce() -> Option<Vec<PageKey>> + Send>;
+
 /// What a snapshot of pages is of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -225,14 +228,15 @@ pub trait Journal: Send + Sync + Debug + 'static {
     /// Reads all pages in one snapshot, with the position of the tail.
     async fn load(&self) -> Result<Loaded, JournalError>;
 
-    /// Sends pages of one consistent snapshot to `to`, in pieces of some MiB: those of `keys` that are there, or all. What is told
-    /// (up to where pages are complete, the tail) is of the same snapshot. Ends with an error if `to` is closed.
+    /// Sends pages of one consistent snapshot to `to`, in pieces of some MiB. `wanted` is called once the snapshot
+    /// stands, so that it can name every page that may have been written before; pages that it names and that are
+    /// not there are left out. What is returned is of the same snapshot. Ends with an error if `to` is closed.
     async fn snapshot(
         &self,
-        keys: Option<Vec<PageKey>>,
+        wanted: WantedPages,
         to: mpsc::Sender<Vec<Page>>,
     ) -> Result<Snapshot, JournalError> {
-        let _ = (keys, to);
+        drop((wanted, to));
         todo!("builder F: in each journal, then without a default")
     }
 

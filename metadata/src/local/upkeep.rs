@@ -1,5 +1,6 @@
 //! Calls of compactors in the leader's own process.
 
+use aquifer_format::ids::UploadEpoch;
 use aquifer_metadata_api::{
     MetadataError, Upkeep,
     upkeep::{
@@ -13,6 +14,12 @@ use super::LocalMetadata;
 use crate::sequencer::request::{Reply, Request, UpkeepCall};
 
 impl LocalMetadata {
+    /// A backup has everything that was durable when the upload epoch was `epoch`.
+    pub(crate) async fn backed_up(&self, epoch: UploadEpoch) {
+        // without a leader nothing waits for it
+        let _ = self.requests.send(Request::BackedUp(epoch)).await;
+    }
+
     async fn upkeep<T>(
         &self,
         call: impl FnOnce(Reply<T>) -> UpkeepCall,
