@@ -275,6 +275,17 @@ impl ExtentLog {
         )
     }
 
+    /// The same of the tail only.
+    pub(super) fn tail_from(&self, from: i64) -> impl Iterator<Item = &Packed> + '_ {
+        chunks_from(&self.chunks, from)
+    }
+
+    /// Whether a merged extent has some of these offsets.
+    pub(super) fn is_merged_within(&self, offsets: Range<i64>) -> bool {
+        let first = chunks_from(self.merged(), offsets.start).next();
+        first.is_some_and(|extent| extent.base_offset < offsets.end)
+    }
+
     /// The first extent at or after `from` that has a record with this timestamp or a later one.
     pub(super) fn first_at_or_after(&self, timestamp: i64, from: i64) -> Option<&Packed> {
         let first = |chunks: &'_ [Chunk]| {

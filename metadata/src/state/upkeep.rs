@@ -2,15 +2,30 @@
 
 use std::ops::Bound;
 
-use aquifer_format::ids::{ObjectId, Offset, PartitionId, PartitionIndex, UploadEpoch};
+use aquifer_format::{
+    ids::{
+        Incarnation, ObjectId, ObjectLevel, Offset, PartitionId, PartitionIndex, UploadEpoch,
+        WriterSlot,
+    },
+    limits::LIVE_OBJECTS_MAX,
+};
 use aquifer_metadata_api::{
     config::TopicConfig,
-    upkeep::{
-        DeletedTopics, Inputs, InputsReply, InputsRequest, JobKind, ObjectsReply, ObjectsRequest,
-    },
+    upkeep::{DeletedTopic, DeletedTopics, ListedObject, ObjectsReply, ObjectsRequest},
 };
 
 use super::{entity::State, extents::Packed, partition::Partition, topic::Topic};
+
+mod inputs;
+
+/// No object is before it.
+const FIRST_OBJECT: ObjectId = ObjectId {
+    incarnation: Incarnation(0),
+    upload_epoch: UploadEpoch(0),
+    writer: WriterSlot(0),
+    level: ObjectLevel::L0,
+    unique: 0,
+};
 
 /// A partition, for the planner.
 #[derive(Clone, Copy, Debug)]
@@ -120,20 +135,61 @@ impl State {
         self.released.iter().map(|(id, _, since)| (id, since))
     }
 
-    /// The extents of a job.
-    pub(crate) fn job_inputs(&self, kind: &JobKind, request: &InputsRequest) -> InputsReply {
-        let _ = (kind, request, None::<Inputs>);
-        todo!("builder B")
-    }
-
     /// A page of the objects that are known; None = the cluster has not begun.
     pub(crate) fn objects_page(&self, request: &ObjectsRequest) -> Option<ObjectsReply> {
-        let _ = request;
-        todo!("builder B")
+        let first = request.after.unwrap_or(FIRST_OBJECT);
+        let is_new = |id: &ObjectId| request.after.is_none_or(|after| *id > after);
+        let mut live = self.objects.iter_from(first).peekable();
+        let mut released = self.released.iter_from(first).peekable();
+        let next = std::iter::from_fn(|| {
+            let id = match (live.peek(), released.peek()) {
+                (None, None) => return None,
+                (Some((id, ..)), None) | (None, Some((id, ..))) => *id,
+                (Some((one, ..)), Some((other, ..))) => *one.min(other),
+            };
+            let live = live.next_if(|(live, ..)| *live == id);
+            let released = released.next_if(|(released, ..)| *released == id);
+            let (bytes, references, released_in) = match (live, released) {
+                (Some((_, bytes, references)), _) => (bytes, references, None),
+                (None, Some((_, bytes, since))) => (bytes, 0, Some(since)),
+                (None, None) => return None,
+            };
+            Some(ListedObject {
+                id,
+                bytes,
+                references,
+                released_in,
+            })
+        });
+        let limit = request.limit.clamp(1, LIVE_OBJECTS_MAX);
+        Some(ObjectsReply {
+            cluster: self.counters.cluster?,
+            incarnation: self.counters.incarnation,
+            upload_epoch: self.counters.upload_epoch,
+            objects: next
+                .filter(|object| is_new(&object.id))
+                .take(limit)
+                .collect(),
+        })
     }
 
     /// Topics in the trash.
     pub(crate) fn deleted_topics(&self) -> DeletedTopics {
-        todo!("builder B")
+        let topics = self.trash.iter().filter_map(|(id, topic)| {
+            let deleted = topic.deleted?;
+            let bytes = topic.partitions.iter();
+            let bytes = bytes.map(|partition| partition.extents.raw_bytes());
+            Some(DeletedTopic {
+                id: *id,
+                name: topic.name.clone(),
+                partitions: topic.partition_count(),
+                bytes: bytes.fold(0, u64::saturating_add),
+                deleted_at_ms: deleted.at_ms,
+                purged_at_ms: deleted.purge_at_ms,
+            })
+        });
+        let mut topics: Vec<DeletedTopic> = topics.collect();
+        topics.sort_by(|a, b| (&a.name, a.deleted_at_ms).cmp(&(&b.name, b.deleted_at_ms)));
+        DeletedTopics { topics }
     }
 }

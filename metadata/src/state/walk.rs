@@ -201,7 +201,8 @@ impl Walk<'_> {
                 self.moved = true;
                 self.spend(1);
                 if changed || self.is_news(partition.at) {
-                    let chunks = partition.extents.chunks.len();
+                    let log = &partition.extents;
+                    let chunks = log.chunks.len().saturating_add(log.merged().len());
                     self.spend(PARTITION_COST.saturating_add(chunks / CHUNKS_PER_COST));
                     self.slice.partitions.push(row(id, partition));
                 }
@@ -243,9 +244,10 @@ impl Walk<'_> {
 }
 
 fn row(id: PartitionId, partition: &Partition) -> PartitionRow {
-    let chunks = &partition.extents.chunks;
-    let extents = chunks.iter().map(|chunk| chunk.extents.len());
-    let max_timestamp = chunks.iter().map(|chunk| chunk.max_timestamp).max();
+    let log = &partition.extents;
+    let chunks = || log.chunks.iter().chain(log.merged());
+    let extents = chunks().map(|chunk| chunk.extents.len());
+    let max_timestamp = chunks().map(|chunk| chunk.max_timestamp).max();
     let producers = partition.producers.as_ref().map_or(0, |all| all.0.len());
     PartitionRow {
         id,
