@@ -9,6 +9,7 @@ use aquifer_format::{
 use aquifer_metadata::event::{
     Committed, CommittedBatch, CommittedRun, Decision, Event, HoldDecided, LossAccepted, Moment,
     TopicCreated,
+    swapped::{Swapped, SwappedRange},
 };
 use aquifer_metadata_api::{
     commit::{BatchSummary, Rejection},
@@ -111,7 +112,7 @@ fn fields(event: &Event) -> Value {
         }),
         Event::GroupConfigsSet { group, configs } => json!({ "name": group, "configs": configs }),
         Event::LossAccepted(accepted) => loss_accepted(accepted),
-        Event::Swapped(_) => todo!("builder B"),
+        Event::Swapped(done) => swapped(done),
         Event::ObjectsDeleted { objects } => {
             json!({ "objects": list(objects, |id| json!(object_name(id))) })
         }
@@ -176,6 +177,41 @@ fn committed(done: &Committed) -> Value {
         "at": moment(done.at),
         "batches": decisions(done.batches.iter().map(|batch| batch.decision)),
         "runs": runs.collect::<Vec<_>>(),
+    })
+}
+
+fn swapped(done: &Swapped) -> Value {
+    let objects = list(
+        &done.objects,
+        |object| json!({ "object": object_name(&object.id), "bytes": object.bytes }),
+    );
+    json!({
+        "objects": objects,
+        "ranges": list(&done.ranges, |range| swapped_range(done, range)),
+    })
+}
+
+fn swapped_range(done: &Swapped, range: &SwappedRange) -> Value {
+    let extents = list(&range.extents, |extent| {
+        let object = usize::try_from(extent.object).ok();
+        let object = object.and_then(|at| done.objects.get(at));
+        json!({
+            "object": object.map(|object| object_name(&object.id)),
+            "run_position": extent.run_position,
+            "run_bytes": extent.run_bytes,
+            "expanded_bytes": extent.raw_bytes,
+            "base_offset": extent.base_offset.0,
+            "end_offset": extent.base_offset.plus(extent.offsets).0,
+            "max_timestamp": extent.max_timestamp,
+        })
+    });
+    json!({
+        "partition": range.partition.to_string(),
+        "from": range.from.0,
+        "to": range.to.0,
+        "into": range.into.0,
+        "cleaned_through": range.cleaned_through.map(|through| through.0),
+        "extents": extents,
     })
 }
 

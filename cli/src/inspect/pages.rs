@@ -186,7 +186,15 @@ fn fields(view: &PageView) -> Value {
             "offsets": view.offsets.iter().map(offset).collect::<Vec<_>>(),
         }),
         PageView::GroupConfigs(groups) => json!({ "groups": groups }),
-        PageView::Merged { .. } => todo!("builder B"),
+        PageView::Merged {
+            partition,
+            first,
+            extents,
+        } => json!({
+            "partition": partition.to_string(),
+            "first": first.0,
+            "extents": extents.iter().map(extent).collect::<Vec<_>>(),
+        }),
     }
 }
 

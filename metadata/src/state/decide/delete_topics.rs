@@ -1,7 +1,8 @@
 //! DeleteTopics (version 6 in and out): topics by name or by id.
 //!
-//! Checks follow Kafka's `ControllerApis.deleteTopics`. The topic is gone at once; its objects that
-//! nothing else refers to are journaled as released, and their bytes go later. A topic with
+//! Checks follow Kafka's `ControllerApis.deleteTopics`. The topic is gone at once for clients. It
+//! can be restored for as long as `topic.soft.delete.ttl.ms` says; where that is 0, its objects that nothing else
+//! refers to are journaled as released, and their bytes go later. A topic with
 //! `aquifer.deletion.protection=true` is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,10 +24,11 @@ use super::{
     Decided, Now,
     hold::{HoldDecisions, drop_partition, moment, released_by},
     refusal::Refusal,
+    trash::has_room,
 };
 use crate::{
     event::Event,
-    state::{entity::State, object::ObjectIndex},
+    state::{entity::State, object::ObjectIndex, topic::Topic},
 };
 
 /// The first version in which a client knows TOPIC_DELETION_DISABLED.
@@ -174,19 +176,33 @@ fn delete(
 ) -> Decided<DeleteTopicsResponse> {
     let mut holds = HoldDecisions::default();
     let mut lost: BTreeMap<ObjectIndex, u32> = BTreeMap::new();
+    let ttl_ms = trash_ttl_ms(state);
+    let mut ends = Vec::new();
     for (id, topic) in doomed
         .iter()
         .filter_map(|id| Some((id, state.topics.get(id)?)))
     {
+        let stays = ttl_ms > 0 && has_extents(topic);
         for (index, partition) in topic.indexed() {
             drop_partition(state, PartitionId::new(*id, index), &mut holds);
-            for extent in partition.extents.iter() {
-                *lost.entry(extent.object).or_default() += 1;
+            if !stays {
+                for extent in partition.extents.iter() {
+                    *lost.entry(extent.object).or_default() += 1;
+                }
             }
             for hold in partition.holds() {
                 *lost.entry(hold.object).or_default() += 1;
             }
         }
+        ends.push(if stays {
+            Event::TopicSoftDeleted {
+                topic: *id,
+                at_ms: now.unix_millis,
+                purge_at_ms: now.unix_millis.saturating_add(ttl_ms),
+            }
+        } else {
+            Event::TopicDeleted { topic: *id }
+        });
     }
     let at = moment(state, now);
     let mut events = Vec::new();
@@ -196,7 +212,7 @@ fn delete(
             decisions: holds.decisions,
         });
     }
-    events.extend(doomed.iter().map(|id| Event::TopicDeleted { topic: *id }));
+    events.extend(ends);
     let released = released_by(state, &lost);
     if !released.is_empty() {
         events.push(Event::ObjectsReleased {
@@ -209,4 +225,19 @@ fn delete(
         reply: response,
         holds: holds.outcomes,
     }
+}
+
+/// How long deleted topics can be restored; 0 = not at all. Where there is no room for them, they go at once.
+fn trash_ttl_ms(state: &State) -> i64 {
+    if has_room(state) {
+        state.broker_config().topic_soft_delete_ttl_ms.max(0)
+    } else {
+        0
+    }
+}
+
+/// A topic that has no record left has nothing to be restored for.
+fn has_extents(topic: &Topic) -> bool {
+    let mut partitions = topic.partitions.iter();
+    partitions.any(|partition| partition.extents.iter().next().is_some())
 }
