@@ -15,7 +15,7 @@ use aquifer_metadata::{
         },
     },
 };
-use aquifer_metadata_api::extent::Extent;
+use aquifer_metadata_api::{extent::Extent, watch::TopicView};
 use aquifer_store::Ports;
 use serde_json::{Value, json};
 
@@ -96,7 +96,7 @@ fn shown(view: &PageView) -> (PageKind, &'static str, Value) {
         PageView::Counters { .. } => (PageKind::Counters, "counters"),
         PageView::Slots { .. } => (PageKind::Slots, "slots"),
         PageView::Session { .. } => (PageKind::Session, "session"),
-        PageView::Topic(_) => (PageKind::Topic, "topic"),
+        PageView::Topic(_) | PageView::DeletedTopic { .. } => (PageKind::Topic, "topic"),
         PageView::Head(_) => (PageKind::Head, "head"),
         PageView::Extents { .. } => (PageKind::Extents, "extents"),
         PageView::Released { .. } => (PageKind::Released, "released"),
@@ -150,13 +150,17 @@ fn fields(view: &PageView) -> Value {
             "answered_through": answered_through.0,
             "remembered": remembered.iter().map(|number| number.0).collect::<Vec<_>>(),
         }),
-        PageView::Topic(topic) => json!({
-            "topic_id": topic.id.to_string(),
-            "topic": topic.name,
-            "partitions": topic.partitions,
-            "leader_epoch": topic.leader_epoch.0,
-            "configs": topic.configs,
-        }),
+        PageView::Topic(view) => topic(view),
+        PageView::DeletedTopic {
+            topic: view,
+            deleted_at_ms,
+            purge_at_ms,
+        } => {
+            let mut fields = topic(view);
+            fields["deleted_at_ms"] = json!(deleted_at_ms);
+            fields["purge_at_ms"] = json!(purge_at_ms);
+            fields
+        }
         PageView::Head(view) => head(view),
         PageView::Extents {
             partition,
@@ -196,6 +200,16 @@ fn fields(view: &PageView) -> Value {
             "extents": extents.iter().map(extent).collect::<Vec<_>>(),
         }),
     }
+}
+
+fn topic(topic: &TopicView) -> Value {
+    json!({
+        "topic_id": topic.id.to_string(),
+        "topic": topic.name,
+        "partitions": topic.partitions,
+        "leader_epoch": topic.leader_epoch.0,
+        "configs": topic.configs,
+    })
 }
 
 fn group_fields(view: &GroupView) -> Value {
@@ -276,6 +290,7 @@ fn head(head: &HeadView) -> Value {
         "log_start": head.log_start.0,
         "high_watermark": head.high_watermark.0,
         "ever_held": head.ever_held,
+        "cleaned_through": head.cleaned_through.0,
         "producers": head.producers.iter().map(producer).collect::<Vec<_>>(),
         "held": held,
     })

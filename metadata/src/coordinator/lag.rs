@@ -32,7 +32,7 @@ pub(crate) struct GroupLag {
     /// Records from the committed offset to the high watermark. Offsets that no record has (those of a gap)
     /// count as records, as they do in Kafka.
     pub(crate) records: u64,
-    /// Age of the oldest of them in milliseconds, as far as extents tell; 0 where there is none.
+    /// Age of the oldest of them in milliseconds, as far as extents tell (see [`time_of`]); 0 where there is none.
     pub(crate) millis: u64,
 }
 
@@ -68,14 +68,36 @@ fn lag_of(state: &State, unix_millis: i64, id: PartitionId, committed: Offset) -
     let Some(records) = u64::try_from(behind).ok().filter(|behind| *behind > 0) else {
         return Some(GroupLag::default());
     };
-    let extent = state.extents(id, from).next();
-    // a client may have said any time, or none (-1)
-    let timestamp = extent.map(|extent| extent.max_timestamp);
-    let age = timestamp
-        .filter(|timestamp| *timestamp >= 0)
-        .map(|timestamp| unix_millis.saturating_sub(timestamp));
+    let age = time_of(state, id, from).map(|timestamp| unix_millis.saturating_sub(timestamp));
     let millis = age.and_then(|age| u64::try_from(age).ok()).unwrap_or(0);
     Some(GroupLag { records, millis })
+}
+
+/// About the timestamp of the first record at or behind `from`. An extent tells its largest one only, and may hold
+/// hours: so times are taken to rise evenly from the largest of the extent before it.
+fn time_of(state: &State, id: PartitionId, from: Offset) -> Option<i64> {
+    let extent = state.extents(id, from).next()?;
+    // a client may have said any time, or none (-1)
+    let newest = Some(extent.max_timestamp).filter(|timestamp| *timestamp >= 0)?;
+    let before = state.extent_before(id, extent.base_offset);
+    let Some(oldest) = before.map(|extent| extent.max_timestamp) else {
+        return Some(newest);
+    };
+    if oldest < 0 || oldest >= newest {
+        return Some(newest);
+    }
+    let offsets = extent.end_offset.0.saturating_sub(extent.base_offset.0);
+    let read = from
+        .max(extent.base_offset)
+        .0
+        .saturating_sub(extent.base_offset.0);
+    let (offsets, through) = (
+        i128::from(offsets.max(1)),
+        i128::from(read.saturating_add(1)),
+    );
+    let rise = i128::from(newest.saturating_sub(oldest)).saturating_mul(through) / offsets;
+    let rise = i64::try_from(rise).unwrap_or(i64::MAX);
+    Some(oldest.saturating_add(rise).min(newest))
 }
 
 /// How many groups there are, and where the next step goes on.

@@ -63,8 +63,9 @@ pub(super) struct Chunk {
     pub(super) max_timestamp: i64,
     /// Sum of the extents' expanded bytes.
     pub(super) raw_bytes: u64,
-    /// How many extents it had before those that it has: they count as if they were there, so that the
-    /// boundaries of chunks do not depend on when a log start moved.
+    /// How many extents it had beside those that it has: they count as if they were there, so that the
+    /// boundaries of chunks do not depend on when a log start moved or a range was swapped. Only of the tail, whose
+    /// chunks are filled one after the other.
     pub(super) dropped: u32,
     pub(super) extents: Vec<Packed>,
 }
@@ -97,7 +98,7 @@ impl Chunk {
     }
 
     /// Drops some of its extents. Objects that lose their last reference by it are settled.
-    pub(super) fn drop_some(&mut self, which: Range<usize>, context: &mut PushContext<'_>) {
+    fn drop_some(&mut self, which: Range<usize>, side: Side, context: &mut PushContext<'_>) {
         let dropped: Vec<Packed> = self.extents.drain(which).collect();
         for extent in &dropped {
             context.usage.extent_bytes = context.usage.extent_bytes.saturating_sub(EXTENT_BYTES);
@@ -106,13 +107,42 @@ impl Chunk {
         for extent in &dropped {
             context.objects.settle(extent.object, context.usage);
         }
-        let dropped = u32::try_from(dropped.len()).unwrap_or(u32::MAX);
-        self.dropped = self.dropped.saturating_add(dropped);
+        self.lost(dropped.len(), side);
+        self.count_anew();
+    }
+
+    /// Notes that so many extents are not in it any more.
+    pub(super) fn lost(&mut self, count: usize, side: Side) {
+        if matches!(side, Side::Tail) {
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            self.dropped = self.dropped.saturating_add(count);
+        }
+    }
+
+    /// Counts what it has, after it lost something.
+    pub(super) fn count_anew(&mut self) {
         self.max_timestamp = i64::MIN;
         self.raw_bytes = 0;
         for extent in std::mem::take(&mut self.extents) {
             self.note(&extent);
             self.extents.push(extent);
+        }
+    }
+}
+
+/// Which chunks of a partition: those of its tail, or those of what was merged.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Side {
+    Tail,
+    Merged,
+}
+
+impl Side {
+    /// The page of the chunk of that name.
+    pub(super) fn page(self, partition: PartitionId, first: i64) -> PageRef {
+        match self {
+            Self::Tail => PageRef::Extents(partition, Offset(first)),
+            Self::Merged => PageRef::Merged(partition, Offset(first)),
         }
     }
 }
@@ -210,9 +240,9 @@ impl ExtentLog {
     /// Drops the extents that end at or below `offset`, from chunks to which the event is news. A chunk
     /// without extents is gone; one that lost only its first ones keeps its name.
     pub(super) fn drop_through(&mut self, offset: i64, context: &mut PushContext<'_>) {
-        drop_through(&mut self.chunks, offset, PageRef::Extents, context);
+        drop_through(&mut self.chunks, offset, Side::Tail, context);
         if let Some(merged) = self.merged.as_mut() {
-            drop_through(merged, offset, PageRef::Merged, context);
+            drop_through(merged, offset, Side::Merged, context);
             if merged.is_empty() {
                 self.merged = None;
             }
@@ -280,6 +310,18 @@ impl ExtentLog {
         chunks_from(&self.chunks, from)
     }
 
+    /// The last extent that ends at or below `offset`.
+    pub(super) fn before(&self, offset: i64) -> Option<&Packed> {
+        let found = [
+            last_before(&self.chunks, offset),
+            last_before(self.merged(), offset),
+        ];
+        found
+            .into_iter()
+            .flatten()
+            .max_by_key(|extent| extent.base_offset)
+    }
+
     /// Whether a merged extent has some of these offsets.
     pub(super) fn is_merged_within(&self, offsets: Range<i64>) -> bool {
         let first = chunks_from(self.merged(), offsets.start).next();
@@ -341,6 +383,15 @@ fn chunks_from(chunks: &[Chunk], from: i64) -> impl Iterator<Item = &Packed> + '
         .skip(within)
 }
 
+/// The last extent that ends at or below `offset`.
+fn last_before(chunks: &[Chunk], offset: i64) -> Option<&Packed> {
+    let begins = |chunk: &Chunk| chunk.extents.first().is_some_and(|e| e.end() <= offset);
+    let reached = chunks.partition_point(begins);
+    let extents = &chunks.get(reached.checked_sub(1)?)?.extents;
+    let within = extents.partition_point(|extent| extent.end() <= offset);
+    extents.get(within.checked_sub(1)?)
+}
+
 /// Both, in order of their offsets.
 fn in_order<'a>(
     one: impl Iterator<Item = &'a Packed> + 'a,
@@ -355,12 +406,7 @@ fn in_order<'a>(
 }
 
 /// See [`ExtentLog::drop_through`].
-fn drop_through(
-    chunks: &mut Vec<Chunk>,
-    offset: i64,
-    page: fn(PartitionId, Offset) -> PageRef,
-    context: &mut PushContext<'_>,
-) {
+fn drop_through(chunks: &mut Vec<Chunk>, offset: i64, side: Side, context: &mut PushContext<'_>) {
     let reached = chunks.partition_point(|chunk| chunk.first < offset);
     for chunk in &mut chunks[..reached] {
         if chunk.at >= context.at {
@@ -372,9 +418,9 @@ fn drop_through(
         if count == 0 {
             continue;
         }
-        chunk.drop_some(0..count, context);
+        chunk.drop_some(0..count, side, context);
         chunk.at = context.at;
-        let page = page(context.partition, Offset(chunk.first));
+        let page = side.page(context.partition, chunk.first);
         if chunk.extents.is_empty() {
             context.dirty.gone(page);
         } else {

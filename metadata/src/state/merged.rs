@@ -3,21 +3,20 @@
 //! They lie in chunks of their own, each a page named by the offset at which it began. A swap takes extents out
 //! of any number of chunks, the tail's among them, and puts new ones into exactly one, which its event names:
 //! so what becomes of a chunk follows from the event and that chunk alone, and pages may be of different
-//! ages. Order of names is order of extents once all events were applied; in the middle of a replay, chunks may
-//! seem to overlap, so nothing here relies on more than names.
+//! ages. Order of names is order of extents once all events were applied (see [`placing`]); in the middle of a
+//! replay, chunks may seem to overlap, so nothing here relies on more than names.
 
-use aquifer_format::{
-    ids::Offset,
-    limits::{MERGED_PAGE_EXTENTS, MERGED_PAGE_EXTENTS_MAX},
-};
+use aquifer_format::{ids::Offset, limits::MERGED_PAGE_EXTENTS_MAX};
 
 use super::{
     budget::EXTENT_BYTES,
-    entity::Position,
-    extents::{Chunk, ExtentLog, Packed, PushContext},
+    extents::{Chunk, ExtentLog, Packed, PushContext, Side},
     object::ObjectIndex,
-    page::PageRef,
 };
+
+mod placing;
+
+pub(super) use placing::Placing;
 
 /// What takes the place of a range.
 #[derive(Clone, Debug)]
@@ -43,9 +42,13 @@ impl ExtentLog {
         let (tail_knows, merged_knows) = (knows(self.chunks.as_slice()), knows(self.merged()));
         let mut removed: Vec<ObjectIndex> = Vec::new();
         for swap in swaps {
-            take_out(&mut self.chunks, swap, &tail_knows, &mut removed, at);
+            for extent in take_out(&mut self.chunks, swap, &tail_knows, Side::Tail, context) {
+                removed.push(extent.object);
+            }
             let merged = self.merged.get_or_insert_default();
-            take_out(merged, swap, &merged_knows, &mut removed, at);
+            for extent in take_out(merged, swap, &merged_knows, Side::Merged, context) {
+                removed.push(extent.object);
+            }
             put_in(merged, swap, &merged_knows, context);
         }
         let bytes = EXTENT_BYTES.saturating_mul(u64::try_from(removed.len()).unwrap_or(u64::MAX));
@@ -56,9 +59,9 @@ impl ExtentLog {
         for object in removed {
             context.objects.settle(object, context.usage);
         }
-        clear_up(&mut self.chunks, PageRef::Extents, context);
+        clear_up(&mut self.chunks, Side::Tail, context);
         if let Some(merged) = self.merged.as_mut() {
-            clear_up(merged, PageRef::Merged, context);
+            clear_up(merged, Side::Merged, context);
             if merged.is_empty() {
                 self.merged = None;
             }
@@ -97,33 +100,17 @@ impl ExtentLog {
         self.merged.get_or_insert_default().push(chunk);
         Ok(())
     }
-
-    /// The chunk that extents from `from` on are to go into: the last one that begins at or before it, or a
-    /// new one where that is full and they come behind all that it has. None = there is no room.
-    pub(super) fn chunk_of_swap(&self, from: i64, to: i64, count: usize) -> Option<i64> {
-        let merged = self.merged();
-        let after = merged.partition_point(|chunk| chunk.first <= from);
-        let Some(chunk) = after.checked_sub(1).and_then(|at| merged.get(at)) else {
-            return Some(from);
-        };
-        let within = |e: &&Packed| e.base_offset >= from && e.end() <= to;
-        let gone = chunk.extents.iter().filter(within).count();
-        let left = chunk.extents.len().saturating_sub(gone);
-        let behind = chunk.extents.last().is_none_or(|e| e.end() <= from);
-        if behind && left >= MERGED_PAGE_EXTENTS && chunk.first != from {
-            return Some(from);
-        }
-        (left.saturating_add(count) <= MERGED_PAGE_EXTENTS_MAX).then_some(chunk.first)
-    }
 }
 
+/// Takes what lies in the range out of chunks that don't know the event.
 fn take_out(
     chunks: &mut [Chunk],
     swap: &Swap,
     knowing: &[i64],
-    removed: &mut Vec<ObjectIndex>,
-    at: Position,
-) {
+    side: Side,
+    context: &PushContext<'_>,
+) -> Vec<Packed> {
+    let mut taken = Vec::new();
     let reached = chunks.partition_point(|chunk| chunk.first < swap.to);
     for chunk in &mut chunks[..reached] {
         if knowing.binary_search(&chunk.first).is_ok() {
@@ -135,11 +122,11 @@ fn take_out(
         if begin >= end {
             continue;
         }
-        chunk.at = at;
-        removed.extend(chunk.extents.drain(begin..end).map(|extent| extent.object));
-        let dropped = u32::try_from(end - begin).unwrap_or(u32::MAX);
-        chunk.dropped = chunk.dropped.saturating_add(dropped);
+        chunk.at = context.at;
+        taken.extend(chunk.extents.drain(begin..end));
+        chunk.lost(end - begin, side);
     }
+    taken
 }
 
 fn put_in(chunks: &mut Vec<Chunk>, swap: &Swap, knowing: &[i64], context: &mut PushContext<'_>) {
@@ -166,7 +153,8 @@ fn put_in(chunks: &mut Vec<Chunk>, swap: &Swap, knowing: &[i64], context: &mut P
         && before.is_none_or(|extent| extent.end() <= first.base_offset)
         && after.is_none_or(|extent| last.end() <= extent.base_offset)
         && swap.extents.is_sorted_by(|a, b| a.end() <= b.base_offset)
-        && swap.extents.iter().all(|extent| extent.records > 0);
+        && swap.extents.iter().all(|extent| extent.records > 0)
+        && chunk.extents.len().saturating_add(swap.extents.len()) <= MERGED_PAGE_EXTENTS_MAX;
     // only in a journal that no decision wrote
     if !fits {
         return;
@@ -182,19 +170,10 @@ fn put_in(chunks: &mut Vec<Chunk>, swap: &Swap, knowing: &[i64], context: &mut P
 }
 
 /// Notes which chunks this event changed, counts them anew, and forgets empty ones.
-fn clear_up(
-    chunks: &mut Vec<Chunk>,
-    page: fn(aquifer_format::ids::PartitionId, Offset) -> PageRef,
-    context: &mut PushContext<'_>,
-) {
+fn clear_up(chunks: &mut Vec<Chunk>, side: Side, context: &mut PushContext<'_>) {
     for chunk in chunks.iter_mut().filter(|chunk| chunk.at == context.at) {
-        chunk.max_timestamp = i64::MIN;
-        chunk.raw_bytes = 0;
-        for extent in std::mem::take(&mut chunk.extents) {
-            chunk.note(&extent);
-            chunk.extents.push(extent);
-        }
-        let page = page(context.partition, Offset(chunk.first));
+        chunk.count_anew();
+        let page = side.page(context.partition, chunk.first);
         if chunk.extents.is_empty() {
             context.dirty.gone(page);
         } else {

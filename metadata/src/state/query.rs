@@ -23,7 +23,7 @@ use super::{
     budget::{Budgets, Pressure, Usage},
     entity::{Slot, State},
     held::HeldBatch,
-    topic::Topic,
+    topic::{Deleted, Topic},
 };
 
 /// A topic, to be read.
@@ -133,6 +133,12 @@ impl State {
     #[must_use]
     pub fn topic(&self, id: TopicId) -> Option<TopicRef<'_>> {
         self.topics.get(&id).map(|topic| TopicRef { id, topic })
+    }
+
+    /// The topic of that id, if it is in the trash.
+    pub(super) fn deleted_topic(&self, id: TopicId) -> Option<(TopicRef<'_>, Deleted)> {
+        let topic = self.trash.get(&id)?;
+        Some((TopicRef { id, topic }, topic.deleted?))
     }
 
     /// The topic of that name.
@@ -248,6 +254,12 @@ impl State {
             .into_iter()
             .flat_map(move |partition| partition.extents.iter_from(from.0))
             .filter_map(|extent| extent.unpack(&self.objects))
+    }
+
+    /// The last extent of a partition that ends at or below `offset`.
+    pub(crate) fn extent_before(&self, id: PartitionId, offset: Offset) -> Option<Extent> {
+        let extent = self.partition(id)?.extents.before(offset.0)?;
+        extent.unpack(&self.objects)
     }
 
     /// Finds extents.

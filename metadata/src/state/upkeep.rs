@@ -77,7 +77,7 @@ impl PlannedPartition<'_> {
 
     /// All extents in offset order.
     pub(crate) fn extents(&self) -> impl Iterator<Item = PlannedExtent> + '_ {
-        let planned = |extent: &Packed| {
+        let planned = move |extent: &Packed| {
             Some(PlannedExtent {
                 object: self.state.objects.id(extent.object)?,
                 base_offset: Offset(extent.base_offset),

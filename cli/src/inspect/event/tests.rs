@@ -5,6 +5,7 @@ use aquifer_format::ids::{
 use aquifer_metadata::event::{
     ObjectInfo,
     group::{ConsumerMember, GroupChange, GroupKind, GroupNumber, OffsetCommit, OffsetsCommitted},
+    swapped::SwappedExtent,
 };
 use aquifer_metadata_api::commit::BatchRef;
 
@@ -251,7 +252,62 @@ fn all() -> Vec<Event> {
             next_producer_id: ProducerId(8),
             partitions: vec![(partition(0), Offset(1_000_010))],
         })),
+        Event::Swapped(Box::new(swap())),
+        Event::ObjectsDeleted {
+            objects: vec![object().id],
+        },
+        Event::TopicSoftDeleted {
+            topic: topic(),
+            at_ms: 5,
+            purge_at_ms: 86_400_005,
+        },
+        Event::TopicRestored {
+            topic: topic(),
+            leader_epoch: LeaderEpoch(4),
+        },
     ]
+}
+
+/// One extent in the place of what lies at 10..20.
+fn swap() -> Swapped {
+    let extent = SwappedExtent {
+        object: 0,
+        run_position: 8,
+        run_bytes: 200,
+        raw_bytes: 300,
+        base_offset: Offset(11),
+        offsets: 9,
+        max_timestamp: 5,
+    };
+    let range = SwappedRange {
+        partition: partition(0),
+        from: Offset(10),
+        to: Offset(20),
+        into: Offset(0),
+        cleaned_through: Some(Offset(20)),
+        extents: vec![extent],
+    };
+    Swapped {
+        objects: vec![object()],
+        ranges: vec![range],
+    }
+}
+
+#[test]
+fn a_swap_says_what_lies_where() {
+    let value = swapped(&swap());
+    let range = &value["ranges"][0];
+    assert_eq!((&range["from"], &range["to"]), (&json!(10), &json!(20)));
+    assert_eq!(range["cleaned_through"], 20);
+    let extent = &range["extents"][0];
+    assert_eq!(
+        extent["object"],
+        "0000000001/0000000002/l0-3-0000000000000004"
+    );
+    assert_eq!(extent["end_offset"], 20);
+    let mut damaged = swap();
+    damaged.objects.clear();
+    assert!(swapped(&damaged)["ranges"][0]["extents"][0]["object"].is_null());
 }
 
 #[test]

@@ -63,7 +63,9 @@ fn lag_is_what_is_left_to_read_and_how_old_that_is() {
         (0, 200, 60_000),
         (1, 199, 60_000),
         (99, 101, 60_000),
-        (100, 100, 10_000),
+        // between the newest of the upload before and of this one
+        (100, 100, 59_500),
+        (149, 51, 35_000),
         (199, 1, 10_000),
         (200, 0, 0),
         // of a topic that lost records, or of a client that is wrong
@@ -92,6 +94,33 @@ fn records_that_were_deleted_are_not_left_to_read() {
         millis: 10_000,
     };
     assert_eq!(found, [(group, id, lag)]);
+}
+
+#[test]
+fn records_of_an_extent_are_as_old_as_their_place_in_it_says() {
+    let mut log = Log::empty();
+    // hours in one extent, as merges leave them; then a producer's clock went back
+    let hour = 3_600_000;
+    for (records, age) in [(10, 8 * hour), (1_000, 0), (10, hour), (10, -1)] {
+        let timestamp = if age < 0 { -1 } else { NOW_MS - age };
+        log.send(batch(records, timestamp));
+    }
+    let (id, group) = (log.partition, group(&mut log.world, 1));
+    for (committed, millis) in [
+        (0, 8 * hour),
+        (10, 8 * hour - 8 * hour / 1_000),
+        (509, 4 * hour),
+        (759, 2 * hour),
+        (1_009, 0),
+        (1_010, hour),
+        (1_019, hour),
+        (1_020, 0),
+    ] {
+        commit(&mut log.world, group, &[(id, committed)]);
+        let found = step(&log.world.state, NOW_MS, None).found;
+        let millis = u64::try_from(millis).unwrap();
+        assert_eq!(found[0].2.millis, millis, "{committed}");
+    }
 }
 
 #[test]

@@ -119,6 +119,11 @@ impl State {
             self.counters.next_leader_epoch = self.counters.next_leader_epoch.max(next);
             self.touch_counters();
         }
+        if let Some(topic) = self.topics.get(&id) {
+            // Its page is newer. A topic that had the name meanwhile, and is gone by now, may have taken it.
+            self.names.insert(&topic.name, id);
+            return;
+        }
         if self.trash.get(&id).is_none_or(|topic| topic.at >= at) {
             return;
         }

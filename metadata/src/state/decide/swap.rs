@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 
 use aquifer_format::{
     ids::{ObjectId, ObjectLevel, Offset, PartitionId},
-    limits::{
-        COMMIT_AGE_EPOCHS_MAX, MERGED_PAGE_EXTENTS, MERGED_PAGE_EXTENTS_MAX, SWAP_EXTENTS_MAX,
-    },
+    limits::{COMMIT_AGE_EPOCHS_MAX, SWAP_EXTENTS_MAX},
 };
 use aquifer_metadata_api::{
     MetadataError,
@@ -23,7 +21,9 @@ use crate::{
         Event, ObjectInfo,
         swapped::{Swapped, SwappedExtent, SwappedRange},
     },
-    state::{entity::State, extents::Packed, object::ObjectIndex, partition::Partition},
+    state::{
+        entity::State, extents::Packed, merged::Placing, object::ObjectIndex, partition::Partition,
+    },
 };
 
 mod check;
@@ -78,14 +78,7 @@ struct Swapping<'a> {
 /// What earlier ranges of the request did to the partition that is looked at.
 struct Note {
     partition: PartitionId,
-    /// The chunk that the last of them went into,
-    into: i64,
-    /// whether they begin it,
-    is_new: bool,
-    /// and by how many extents it is longer than the state says.
-    growth: usize,
-    /// How many it has less than the state says.
-    shrunk: usize,
+    placing: Placing,
     /// Keys were compacted up to here.
     cleaned: i64,
 }
@@ -140,8 +133,9 @@ impl<'a> Swapping<'a> {
         if !self.shrinks(range, &inputs, outputs.len()) {
             return Err(RangeOutcome::Useless);
         }
-        let into = self
-            .place(range, partition, outputs.len())
+        let placing = &mut self.note(range.partition).placing;
+        let into = placing
+            .place(&partition.extents, range.from.0, range.to.0, outputs.len())
             .ok_or(RangeOutcome::Useless)?;
         let cleaned_through = self.cleaned(range, partition);
         for input in &inputs {
@@ -227,59 +221,20 @@ impl<'a> Swapping<'a> {
         }
     }
 
-    /// The chunk that the output goes into, after the earlier ranges of this request; None = it has no room.
-    fn place(&mut self, range: &SwapRange, partition: &Partition, count: usize) -> Option<i64> {
-        let merged = partition.extents.merged();
-        let from = range.from.0;
-        let found = partition.extents.chunk_of_swap(from, range.to.0, count)?;
-        let known = merged.binary_search_by_key(&found, |chunk| chunk.first);
-        let chunk = known.ok().and_then(|at| merged.get(at));
-        let gone = chunk.map_or(0, |chunk| within(&chunk.extents, range));
-        let earlier = self
-            .note
-            .take()
-            .filter(|note| note.partition == range.partition);
-        let cleaned = earlier.as_ref().map_or(0, |note| note.cleaned);
-        let mut note = Note {
-            partition: range.partition,
-            into: found,
-            is_new: chunk.is_none(),
-            growth: count,
-            shrunk: gone,
-            cleaned,
-        };
-        if let Some(earlier) = earlier {
-            if earlier.into == found {
-                note.growth = note.growth.saturating_add(earlier.growth);
-                note.shrunk = note.shrunk.saturating_add(earlier.shrunk);
-                let len = chunk.map_or(0, |chunk| chunk.extents.len());
-                let len = len.saturating_add(note.growth).saturating_sub(note.shrunk);
-                if len > MERGED_PAGE_EXTENTS_MAX {
-                    self.note = Some(earlier);
-                    return None;
-                }
-            } else if earlier.is_new && (note.is_new || found < earlier.into) {
-                // the new chunk lies between that one and this range
-                let growth = earlier.growth.saturating_add(count);
-                if growth <= MERGED_PAGE_EXTENTS {
-                    note.into = earlier.into;
-                    note.growth = growth;
-                } else {
-                    note.into = from;
-                }
-                note.is_new = true;
-                note.shrunk = 0;
-            }
-        }
-        let into = note.into;
-        self.note = Some(note);
-        Some(into)
+    /// What is noted of the range's partition.
+    fn note(&mut self, partition: PartitionId) -> &mut Note {
+        let same = self.note.take().filter(|note| note.partition == partition);
+        self.note.insert(same.unwrap_or_else(|| Note {
+            partition,
+            placing: Placing::default(),
+            cleaned: 0,
+        }))
     }
 
     /// How far keys are compacted after this range: only if nothing lies before it that is not.
     fn cleaned(&mut self, range: &SwapRange, partition: &Partition) -> Option<Offset> {
-        let note = self.note.as_mut()?;
         let through = range.cleaned_through?;
+        let note = self.note(range.partition);
         let before = partition
             .log_start
             .max(partition.cleaned_through)
@@ -335,11 +290,4 @@ impl<'a> Swapping<'a> {
         }
         events
     }
-}
-
-/// How many of these lie in the range.
-fn within(extents: &[Packed], range: &SwapRange) -> usize {
-    let begin = extents.partition_point(|extent| extent.base_offset < range.from.0);
-    let end = extents.partition_point(|extent| extent.end() <= range.to.0);
-    end.saturating_sub(begin)
 }

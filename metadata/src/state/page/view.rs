@@ -74,6 +74,15 @@ pub enum PageView {
     },
     /// A topic.
     Topic(TopicView),
+    /// A topic that was deleted and can come back.
+    DeletedTopic {
+        /// What it was.
+        topic: TopicView,
+        /// When it was deleted, milliseconds since 1970.
+        deleted_at_ms: i64,
+        /// When it goes for good, milliseconds since 1970.
+        purge_at_ms: i64,
+    },
     /// A partition without its extents.
     Head(HeadView),
     /// Some extents of a partition.
@@ -82,7 +91,7 @@ pub enum PageView {
         partition: PartitionId,
         /// Base offset of the first extent that the page ever had.
         first: Offset,
-        /// How many extents it had before those that it has.
+        /// How many extents it had beside those that it has.
         dropped: u32,
         /// Those that it has.
         extents: Vec<Extent>,
@@ -126,6 +135,8 @@ pub struct HeadView {
     pub high_watermark: Offset,
     /// Whether it ever had a record.
     pub ever_held: bool,
+    /// Keys were compacted up to here.
+    pub cleaned_through: Offset,
     /// What is remembered of idempotent producers.
     pub producers: Vec<ProducerView>,
     /// Batches that wait for a predecessor, in order of arrival.
@@ -213,7 +224,14 @@ fn view(state: &State, name: PageRef) -> Option<PageView> {
                 remembered: found.remembered.keys().copied().collect(),
             }
         }
-        PageRef::Topic(id) => PageView::Topic(state.topic(id)?.view()),
+        PageRef::Topic(id) => match state.deleted_topic(id) {
+            Some((topic, deleted)) => PageView::DeletedTopic {
+                topic: topic.view(),
+                deleted_at_ms: deleted.at_ms,
+                purge_at_ms: deleted.purge_at_ms,
+            },
+            None => PageView::Topic(state.topic(id)?.view()),
+        },
         PageRef::Head(id) => PageView::Head(head(state, id)?),
         PageRef::Extents(id, first) => {
             let chunk = state.partition(id)?.extents.chunks.first()?;
@@ -254,6 +272,7 @@ fn head(state: &State, id: PartitionId) -> Option<HeadView> {
         log_start: Offset(partition.log_start),
         high_watermark: Offset(partition.high_watermark),
         ever_held: partition.ever_held,
+        cleaned_through: Offset(partition.cleaned_through),
         producers: producers.map(|(id, one)| producer(*id, one)).collect(),
         held: partition
             .holds()
