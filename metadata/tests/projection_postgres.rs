@@ -190,13 +190,27 @@ impl Setup {
     }
 
     async fn configure(&self, topic: &'static str, name: &'static str, value: &'static str) {
+        self.alter(2, topic, name, value).await;
+    }
+
+    async fn configure_brokers(&self, name: &'static str, value: &'static str) {
+        self.alter(4, "", name, value).await;
+    }
+
+    async fn alter(
+        &self,
+        kind: i8,
+        resource: &'static str,
+        name: &'static str,
+        value: &'static str,
+    ) {
         let config = AlterableConfig::default()
             .with_name(StrBytes::from_static_str(name))
             .with_config_operation(0)
             .with_value(Some(StrBytes::from_static_str(value)));
         let resource = AlterConfigsResource::default()
-            .with_resource_type(2)
-            .with_resource_name(StrBytes::from_static_str(topic))
+            .with_resource_type(kind)
+            .with_resource_name(StrBytes::from_static_str(resource))
             .with_configs(vec![config]);
         let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
         let altered: IncrementalAlterConfigsResponse = self
@@ -315,6 +329,8 @@ async fn rows_follow_what_happens_to_topics() {
     );
     assert_eq!(schema(objects), "3|3000|1|2|0");
 
+    let ttl = "topic.soft.delete.ttl.ms";
+    setup.configure_brokers(ttl, "0").await;
     setup.delete("a").await;
     setup
         .partitions_become(&["b|0|0|0|0|0", "b|1|0|0|0|0"])

@@ -24,6 +24,7 @@ use super::{
 };
 
 mod groups;
+mod upkeep;
 
 pub(crate) use groups::change as group_change;
 
@@ -318,6 +319,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         }),
         1 => configs().prop_map(|configs| Event::BrokerConfigsSet { configs }),
         10 => groups::event(),
+        8 => upkeep::event(),
         1 => (number::<u32>(), vec((object(), any::<u64>()), 0..3)).prop_map(|(since, objects)| {
             Event::ObjectsReleased {
                 since: UploadEpoch(since),

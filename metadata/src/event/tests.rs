@@ -20,6 +20,7 @@ use super::{
 };
 
 mod groups;
+mod upkeep;
 
 proptest! {
     #[test]
@@ -360,12 +361,13 @@ fn configs(configs: &[(&str, &str)]) -> std::collections::BTreeMap<String, Strin
 fn golden_rows_of_version_1() {
     let mut examples = examples();
     examples.extend(groups::examples());
+    examples.extend(upkeep::examples());
     let kinds: std::collections::BTreeSet<_> = examples
         .iter()
         .map(|(_, event)| std::mem::discriminant(event))
         .map(|kind| format!("{kind:?}"))
         .collect();
-    assert_eq!(kinds.len(), 22, "every kind of event has an example");
+    assert_eq!(kinds.len(), 26, "every kind of event has an example");
     for (name, event) in examples {
         let row = encode_row(std::slice::from_ref(&event));
         golden::check(&format!("row-v1-{name}.bin"), &row);

@@ -3,8 +3,11 @@
 mod group_ops;
 mod groups;
 mod hostile;
+pub(crate) mod merger;
+mod merging;
 mod pages;
 mod player;
 mod projection;
 mod recovery;
+mod trash;
 pub(crate) mod world;

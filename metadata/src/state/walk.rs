@@ -200,8 +200,10 @@ impl Walk<'_> {
                 }
                 self.moved = true;
                 self.spend(1);
-                if changed || self.is_news(partition.at) {
-                    let log = &partition.extents;
+                let log = &partition.extents;
+                // a swap leaves the head as it is, and something in a chunk of merged extents
+                let swapped = || log.merged().iter().any(|chunk| self.is_news(chunk.at));
+                if changed || self.is_news(partition.at) || swapped() {
                     let chunks = log.chunks.len().saturating_add(log.merged().len());
                     self.spend(PARTITION_COST.saturating_add(chunks / CHUNKS_PER_COST));
                     self.slice.partitions.push(row(id, partition));

@@ -47,9 +47,15 @@ fn read_all(state: &State) {
                 .collect(),
         });
         for found in located.partitions.into_iter().flatten() {
-            let ordered = found
-                .extents
-                .is_sorted_by(|a, b| a.end_offset <= b.base_offset);
+            // what no decision swapped may lie anywhere
+            let swapped = ids.iter().any(|id| {
+                let partition = state.partition(*id);
+                partition.is_some_and(|partition| !partition.extents.merged().is_empty())
+            });
+            let ordered = swapped
+                || found
+                    .extents
+                    .is_sorted_by(|a, b| a.end_offset <= b.base_offset);
             assert!(ordered, "{found:?}");
         }
     }
@@ -109,6 +115,37 @@ fn administer(state: &State, name: &str) {
     let request = DescribeProducersRequest::default().with_topics(vec![topic]);
     let _ = decide::describe_producers(state, &request);
     let _ = decide::describe_log_dirs(state, &DescribeLogDirsRequest::default().with_topics(None));
+}
+
+/// What compactors and operators ask.
+fn keep_up(state: &State) {
+    use aquifer_metadata_api::upkeep::{ObjectsRequest, RestoreTopic};
+
+    use crate::state::{decide, tests::merger};
+    let all = state.objects_page(&ObjectsRequest {
+        after: None,
+        limit: 3,
+    });
+    assert_eq!(all.is_some(), state.cluster().is_some());
+    for topic in state.deleted_topics().topics {
+        let _ = decide::restore_topic(state, &RestoreTopic::Id(topic.id));
+        let _ = decide::restore_topic(state, &RestoreTopic::Name(topic.name));
+    }
+    let released: Vec<_> = state.released_objects().map(|(id, _)| id).collect();
+    let decided = decide::delete_objects(state, &released);
+    assert_eq!(decided.events.is_empty(), released.is_empty());
+    let _ = merger::inputs(state, &merger::small_job(state, 0));
+    let _ = merger::inputs(state, &merger::ranges_job(state, 2));
+    for partition in state.planned_partitions(None) {
+        let _ = (
+            partition.config(),
+            partition.last_stable(),
+            partition.merged_count(),
+        );
+        if let Some(job) = merger::clean_job(state, partition.id) {
+            let _ = merger::inputs(state, &job);
+        }
+    }
 }
 
 #[test]
@@ -209,6 +246,8 @@ proptest! {
         }
         for limit in [0, 3, 50, usize::MAX] {
             let _ = decide::retention(&state, &NOW, None, limit);
+            let _ = decide::purge(&state, &NOW, limit);
         }
+        keep_up(&state);
     }
 }

@@ -1,6 +1,7 @@
 //! Pages: framing, keys, damage, golden bytes, and what is dirty.
 
 use aquifer_format::ids::{JournalSeq, Offset, PartitionId, PartitionIndex};
+use aquifer_metadata_api::upkeep::RangeOutcome;
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -12,6 +13,7 @@ use crate::{
         page::view::{MembersView, PageView},
         tests::{
             groups::add_groups,
+            merger,
             world::{Log, World, batch, plain, register_request},
         },
     },
@@ -38,6 +40,18 @@ fn example() -> Log {
     log
 }
 
+/// That with what compactors did: a log that was merged and cleaned, and a topic in the trash.
+fn with_merged() -> Log {
+    let mut log = with_groups();
+    let merge = merger::request(&log.world, &merger::small_job(&log.world.state, 0));
+    assert!(log.world.swap(&merge).contains(&RangeOutcome::Done));
+    let clean = merger::clean_job(&log.world.state, log.partition).expect("it has merged extents");
+    let clean = merger::request(&log.world, &clean);
+    assert_eq!(log.world.swap(&clean), [RangeOutcome::Done]);
+    log.world.trash("plain");
+    log
+}
+
 /// That with groups, too.
 fn with_groups() -> Log {
     let mut log = example();
@@ -47,10 +61,11 @@ fn with_groups() -> Log {
 
 #[test]
 fn a_state_is_what_its_pages_say() {
-    let state = with_groups().world.state;
+    let state = with_merged().world.state;
     let pages = state.all_pages();
     let loaded = State::from_pages(Budgets::default(), &pages).unwrap();
     assert!(loaded == state);
+    merger::assert_sound(&loaded);
     assert_eq!(loaded.fingerprint(), state.fingerprint());
     assert_eq!(
         loaded.held().collect::<Vec<_>>(),
@@ -61,7 +76,7 @@ fn a_state_is_what_its_pages_say() {
 
 #[test]
 fn the_order_in_which_pages_come_does_not_matter() {
-    let state = with_groups().world.state;
+    let state = with_merged().world.state;
     let mut pages = state.all_pages();
     pages.reverse();
     assert!(State::from_pages(Budgets::default(), &pages).unwrap() == state);
@@ -95,6 +110,27 @@ fn golden_pages_of_version_1() {
         seen[1..].iter().all(|count| *count > 0),
         "every kind of page: {seen:?}"
     );
+}
+
+#[test]
+fn golden_pages_of_what_compactors_did() {
+    let state = with_merged().world.state;
+    let pages = state.all_pages();
+    let find = |kind: u8, which: &dyn Fn(&PageView) -> bool| {
+        let mut of_kind = pages.iter().filter(|page| page.key.0[0] == kind);
+        of_kind.find(|page| which(&PageView::read(page).unwrap()))
+    };
+    let deleted = |view: &PageView| matches!(view, PageView::DeletedTopic { .. });
+    let clean =
+        |view: &PageView| matches!(view, PageView::Head(head) if head.cleaned_through > Offset(0));
+    for (name, page) in [
+        ("merged-0", find(12, &|_| true)),
+        ("topic-deleted", find(4, &deleted)),
+        ("head-cleaned", find(5, &clean)),
+    ] {
+        let page = page.expect(name);
+        golden::check(&format!("page-v1-{name}.bin"), &page.bytes);
+    }
 }
 
 #[test]
@@ -290,7 +326,7 @@ proptest! {
         at in any::<prop::sample::Index>(),
         flip in 1u8..,
     ) {
-        let mut pages = with_groups().world.state.all_pages();
+        let mut pages = with_merged().world.state.all_pages();
         let page = page.index(pages.len());
         let mut bytes = pages[page].bytes.to_vec();
         let at = at.index(bytes.len());
@@ -305,7 +341,7 @@ proptest! {
         content in prop::collection::vec(any::<u8>(), 0..60),
         cut in any::<prop::sample::Index>(),
     ) {
-        let mut pages = with_groups().world.state.all_pages();
+        let mut pages = with_merged().world.state.all_pages();
         let page = page.index(pages.len());
         let old = pages[page].bytes.slice(5..);
         let mut message = old[..cut.index(old.len() + 1)].to_vec();
@@ -317,16 +353,21 @@ proptest! {
 
 #[test]
 fn every_page_can_be_looked_at_by_itself() {
-    let state = with_groups().world.state;
-    let mut extents = 0;
-    let mut partitions = 0;
+    for state in [with_groups().world.state, with_merged().world.state] {
+        look_at_every_page(&state);
+    }
+}
+
+fn look_at_every_page(state: &State) {
+    let (mut extents, mut partitions, mut merged, mut deleted) = (0, 0, 0, 0);
     for page in &state.all_pages() {
         match PageView::read(page).unwrap() {
             PageView::Counters { cluster, .. } => assert_eq!(cluster, state.cluster()),
             PageView::Topic(view) => assert_eq!(state.topic(view.id).unwrap().view(), view),
             PageView::Head(head) => {
-                let marks = state.watermarks(head.partition).unwrap();
-                assert_eq!(head.high_watermark, marks.high_watermark);
+                let partition = state.any_partition(head.partition).unwrap();
+                assert_eq!(head.high_watermark.0, partition.high_watermark);
+                assert_eq!(head.cleaned_through.0, partition.cleaned_through);
                 partitions += 1;
             }
             PageView::Extents {
@@ -360,10 +401,26 @@ fn every_page_can_be_looked_at_by_itself() {
                 assert_eq!(seen.collect::<Vec<_>>(), all);
             }
             PageView::GroupConfigs(configs) => assert_eq!(configs.len(), 1),
+            PageView::DeletedTopic { topic, .. } => {
+                assert!(state.topic(topic.id).is_none());
+                deleted += 1;
+            }
+            PageView::Merged {
+                partition, extents, ..
+            } => {
+                let log = &state.any_partition(partition).unwrap().extents;
+                let there: Vec<_> = log
+                    .iter()
+                    .filter_map(|e| e.unpack(&state.objects))
+                    .collect();
+                assert_eq!(extents, there, "all of it is merged");
+                merged += extents.len();
+            }
         }
         let mut damaged = page.clone();
         damaged.bytes = Bytes::from([&page.bytes[..], &[0]].concat());
         assert!(PageView::read(&damaged).is_err(), "{page:?}");
     }
-    assert!(extents > 0 && partitions > 0);
+    assert!(extents + merged > 0 && partitions > 0);
+    assert_eq!(merged > 0, deleted > 0);
 }

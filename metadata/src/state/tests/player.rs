@@ -2,15 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aquifer_format::ids::{
-    CommitNumber, JournalSeq, PartitionId, PartitionIndex, ProducerId, SessionId, TopicId,
-    WriterSlot,
+use aquifer_format::{
+    ids::{
+        CommitNumber, JournalSeq, ObjectId, PartitionId, PartitionIndex, ProducerId, SessionId,
+        TopicId, UploadEpoch, WriterSlot,
+    },
+    limits::RELEASE_GRACE_EPOCHS,
 };
-use aquifer_metadata_api::commit::{BatchOutcome, BatchRef, BatchSummary, Commit};
+use aquifer_metadata_api::{
+    commit::{BatchOutcome, BatchRef, BatchSummary, Commit},
+    upkeep::{RangeOutcome, RestoreTopic, SwapObject, SwapRequest},
+};
 use kafka_protocol::messages::InitProducerIdRequest;
 
 use super::{
     group_ops::{self, GroupOp},
+    merger,
     world::{
         World, add_partitions_request, alter_request, create_request, delete_records_request,
         delete_request, of_producer, plain, register_request,
@@ -83,6 +90,24 @@ pub(super) enum Op {
         partition: i32,
         commits: u32,
     },
+    /// A compactor reads what it is to merge: of the oldest small objects but for `skip`, of merged extents, or of a
+    /// partition that it cleans; it makes one extent of so many at most.
+    Merge {
+        kind: MergeKind,
+        extents_max: usize,
+    },
+    /// It swaps what it made, some time later, perhaps not for the first time.
+    Swap {
+        swap: usize,
+    },
+    /// Bytes of what was released long ago are gone.
+    DeleteObjects,
+    Restore {
+        topic: usize,
+    },
+    Purge {
+        all: bool,
+    },
     /// Something happens to a group.
     Group(GroupOp),
     EndRow,
@@ -93,6 +118,13 @@ pub(super) enum Op {
     WritePages {
         only_some: bool,
     },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum MergeKind {
+    Small { skip: usize },
+    Ranges { count: usize },
+    Clean { partition: usize },
 }
 
 /// A batch: where, whose, and how its sequence lies to the next one.
@@ -127,6 +159,10 @@ pub(super) struct Player {
     sessions: Vec<(SessionId, WriterSlot)>,
     next: BTreeMap<(PartitionId, ProducerId), (i16, i32)>,
     sent: Vec<(SessionId, Commit)>,
+    /// Swaps that compactors have ready.
+    swaps: Vec<SwapRequest>,
+    /// Every object that was ever live, and is not deleted.
+    stored: BTreeSet<ObjectId>,
 }
 
 impl Player {
@@ -137,6 +173,8 @@ impl Player {
             sessions: Vec::new(),
             next: BTreeMap::new(),
             sent: Vec::new(),
+            swaps: Vec::new(),
+            stored: BTreeSet::new(),
         }
     }
 
@@ -262,6 +300,24 @@ impl Player {
                 partition,
                 commits,
             } => self.burst(*topic, *partition, *commits),
+            Op::Merge { kind, extents_max } => self.merge(*kind, *extents_max),
+            Op::Swap { swap } => self.swap(*swap),
+            Op::DeleteObjects => self.delete_objects(),
+            Op::Restore { topic } => {
+                let wanted = RestoreTopic::Name(NAMES[*topic].to_owned());
+                if let Ok(decided) = decide::restore_topic(&self.world.state, &wanted) {
+                    self.world.collect(decided.events);
+                    assert!(self.world.state.topic_by_name(NAMES[*topic]).is_some());
+                }
+            }
+            Op::Purge { all } => {
+                let mut now = self.world.now;
+                if *all {
+                    now.unix_millis = i64::MAX;
+                }
+                let decided = decide::purge(&self.world.state, &now, 2);
+                self.world.collect(decided.events);
+            }
             Op::Group(op) => {
                 let event = group_ops::event(&self.world.state, op);
                 self.world.collect(event.into_iter().collect());
@@ -282,6 +338,85 @@ impl Player {
         let request = alter_request(kind, name, &[(config, 0, Some(value))]);
         let decided = decide::incremental_alter_configs(&self.world.state, &request);
         self.world.collect(decided.events);
+    }
+
+    fn merge(&mut self, kind: MergeKind, extents_max: usize) {
+        let state = &self.world.state;
+        let job = match kind {
+            MergeKind::Small { skip } => {
+                let count = state.small_objects_count().max(1);
+                Some(merger::small_job(state, skip % count))
+            }
+            MergeKind::Ranges { count } => Some(merger::ranges_job(state, count)),
+            MergeKind::Clean { partition } => {
+                let ids: Vec<_> = state.planned_partitions(None).map(|p| p.id).collect();
+                pick(&ids, partition).and_then(|id| merger::clean_job(state, id))
+            }
+        };
+        if let Some(job) = job {
+            let request = merger::request_of(&self.world, &job, extents_max);
+            self.swaps.push(request);
+        }
+    }
+
+    fn swap(&mut self, swap: usize) {
+        let count = self.swaps.len().max(1);
+        let Some(request) = self.swaps.get(swap % count).cloned() else {
+            return;
+        };
+        let before = covered(&self.world.state);
+        let incarnation = self.world.state.incarnation();
+        let decided = match decide::swap(&self.world.state, &request) {
+            Ok(decided) => decided,
+            Err(error) => {
+                let of_earlier = |object: &SwapObject| object.id.incarnation < incarnation;
+                assert!(request.objects.iter().any(of_earlier), "{error}");
+                return;
+            }
+        };
+        assert_eq!(decided.reply.outcomes.len(), request.ranges.len());
+        self.world.collect(decided.events);
+        if request
+            .ranges
+            .iter()
+            .all(|range| range.cleaned_through.is_none())
+        {
+            assert_covers(&self.world.state, &before);
+        }
+        let again = decide::swap(&self.world.state, &request).unwrap();
+        assert_eq!(again.events, [], "a swap is done once");
+        for (first, second) in decided.reply.outcomes.iter().zip(&again.reply.outcomes) {
+            if *first == RangeOutcome::Done {
+                assert_eq!(*second, RangeOutcome::Done);
+            }
+        }
+    }
+
+    fn delete_objects(&mut self) {
+        let state = &self.world.state;
+        let epoch = state.upload_epoch().0;
+        let old = |since: UploadEpoch| since.0.saturating_add(RELEASE_GRACE_EPOCHS) <= epoch;
+        let released = state.released_objects();
+        let old: Vec<ObjectId> = released
+            .filter(|(_, since)| old(*since))
+            .map(|(id, _)| id)
+            .collect();
+        let decided = decide::delete_objects(state, &old);
+        self.world.collect(decided.events);
+        for id in old {
+            self.stored.remove(&id);
+        }
+    }
+
+    /// What holds whatever was played: among others, that no object is forgotten before its bytes are gone.
+    pub(super) fn assert_sound(&mut self) {
+        let state = &self.world.state;
+        merger::assert_sound(state);
+        self.stored.extend(state.objects().map(|(id, _)| id));
+        let stored: Vec<ObjectId> = self.stored.iter().copied().collect();
+        if let Some(known) = state.live_objects(&stored) {
+            assert!(known.live.iter().all(|live| *live), "{stored:?}");
+        }
     }
 
     fn partition(&self, topic: usize, partition: i32) -> Option<PartitionId> {
@@ -453,6 +588,40 @@ impl Player {
             }
         }
         state
+    }
+}
+
+/// Offsets of each log that extents have, as ranges that don't touch.
+fn covered(state: &State) -> BTreeMap<PartitionId, Vec<(i64, i64)>> {
+    let mut all = BTreeMap::new();
+    for partition in state.planned_partitions(None) {
+        let mut covered: Vec<(i64, i64)> = Vec::new();
+        for extent in partition.extents() {
+            let (base, end) = (extent.base_offset.0, extent.end_offset.0);
+            match covered.last_mut() {
+                Some(last) if last.1 == base => last.1 = end,
+                _ => covered.push((base, end)),
+            }
+        }
+        all.insert(partition.id, covered);
+    }
+    all
+}
+
+#[track_caller]
+fn assert_covers(state: &State, before: &BTreeMap<PartitionId, Vec<(i64, i64)>>) {
+    let after = covered(state);
+    for (id, before) in before {
+        let start = state.any_partition(*id).unwrap().log_start;
+        for (base, end) in before.iter().filter(|(_, end)| *end > start) {
+            let base = *base.max(&start);
+            let holds = after[id].iter().any(|(a, b)| *a <= base && *end <= *b);
+            assert!(
+                holds,
+                "{id}: {base}..{end} of {before:?} in {:?}",
+                after[id]
+            );
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{
     group_ops,
-    player::{Op, Player, Send, assert_same},
+    player::{MergeKind, Op, Player, Send, assert_same},
 };
 
 /// What topics are altered to; sizes of 62 bytes a record, so that retention finds something.
@@ -47,6 +47,16 @@ fn send() -> impl Strategy<Value = Send> {
         )
 }
 
+/// What compactors do, with at most so many extents in a range.
+fn merge(extents_max: usize) -> impl Strategy<Value = Op> {
+    let kind = prop_oneof![
+        3 => prop_oneof![2 => Just(0), 1 => any::<usize>()].prop_map(|skip| MergeKind::Small { skip }),
+        2 => (1..=extents_max * 2).prop_map(|count| MergeKind::Ranges { count }),
+        1 => any::<usize>().prop_map(|partition| MergeKind::Clean { partition }),
+    ];
+    (kind, 1..=extents_max).prop_map(|(kind, extents_max)| Op::Merge { kind, extents_max })
+}
+
 pub(super) fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => (0usize..3, 1i32..4, any::<bool>()).prop_map(|(topic, partitions, log_append_time)| {
@@ -76,6 +86,11 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
             Op::DeleteRecords { topic, partition, keep }
         }),
         1 => (1usize..20).prop_map(|limit| Op::Retain { limit }),
+        4 => merge(3),
+        5 => any::<usize>().prop_map(|swap| Op::Swap { swap }),
+        1 => Just(Op::DeleteObjects),
+        2 => (0usize..3).prop_map(|topic| Op::Restore { topic }),
+        1 => prop::bool::weighted(0.3).prop_map(|all| Op::Purge { all }),
         14 => group_ops::op().prop_map(Op::Group),
         12 => Just(Op::EndRow),
         3 => Just(Op::TakeDirty),
@@ -95,6 +110,7 @@ proptest! {
         for op in &ops {
             let rows = player.world.rows.len();
             player.play(op);
+            player.assert_sound();
             if player.world.rows.len() > rows {
                 assert_same(&player.recover(), &player.world.state);
             }
@@ -110,6 +126,8 @@ fn chunk_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (50u32..260).prop_map(|commits| Op::Burst { topic: 0, partition: 0, commits }),
         3 => keep.prop_map(|keep| Op::DeleteRecords { topic: 0, partition: 0, keep }),
+        4 => merge(128),
+        5 => any::<usize>().prop_map(|swap| Op::Swap { swap }),
         3 => Just(Op::EndRow),
         3 => Just(Op::TakeDirty),
         3 => (1usize..4).prop_map(|count| Op::EncodePages { count }),
@@ -128,6 +146,7 @@ proptest! {
         player.world.end_row();
         for op in &ops {
             player.play(op);
+            player.assert_sound();
             if matches!(op, Op::EndRow | Op::WritePages { .. }) {
                 player.world.end_row();
                 assert_same(&player.recover(), &player.world.state);

@@ -10,6 +10,7 @@ use aquifer_format::ids::{
 use aquifer_metadata_api::{
     commit::{BatchOutcome, BatchRef, BatchSummary, Commit, Placement, Rejection, Run},
     register::{AgentAddress, RegisterRequest, Registration},
+    upkeep::{RangeOutcome, SwapRequest},
 };
 use aquifer_store::Rand;
 use bytes::Bytes;
@@ -137,7 +138,19 @@ impl World {
         TopicId(reply.topics[0].topic_id)
     }
 
+    /// Deletes a topic for good.
     pub(crate) fn delete(&mut self, name: &str) -> Vec<HoldOutcome> {
+        let holds = self.trash(name);
+        let much_later = Now {
+            unix_millis: i64::MAX,
+        };
+        let decided = decide::purge(&self.state, &much_later, usize::MAX);
+        self.decided(decided);
+        holds
+    }
+
+    /// Deletes a topic; it can come back.
+    pub(crate) fn trash(&mut self, name: &str) -> Vec<HoldOutcome> {
         let decided = decide::delete_topics(&self.state, &self.now, 6, &delete_request(name));
         let (reply, holds) = self.decided(decided);
         assert_eq!(reply.responses[0].error_code, 0, "{reply:?}");
@@ -177,6 +190,25 @@ impl World {
     pub(crate) fn register(&mut self) -> Registration {
         let decided = decide::register(&self.state, &register_request(1)).unwrap();
         self.decided(decided).0
+    }
+
+    /// An object that a compactor begins now.
+    pub(crate) fn merged_object(&self, level: ObjectLevel) -> ObjectId {
+        let unique = self.unique.get() + 1;
+        self.unique.set(unique);
+        ObjectId {
+            incarnation: self.state.incarnation(),
+            upload_epoch: self.state.upload_epoch(),
+            writer: WriterSlot::COMPACTOR,
+            level,
+            unique,
+        }
+    }
+
+    /// Swaps; what became of each range.
+    pub(crate) fn swap(&mut self, request: &SwapRequest) -> Vec<RangeOutcome> {
+        let decided = decide::swap(&self.state, request).unwrap();
+        self.decided(decided).0.outcomes
     }
 
     /// The next commit of a session with one run of each partition given.
