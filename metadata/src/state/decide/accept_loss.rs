@@ -56,12 +56,19 @@ fn accepted(state: &State, loss: &Loss) -> LossAccepted {
     let steps = incarnation.0.saturating_sub(counters.incarnation.0);
     let epochs = LEADER_EPOCHS.saturating_mul(i32::try_from(steps).unwrap_or(i32::MAX));
     let upload_epoch = loss.upload_epoch.max(counters.upload_epoch);
-    let marks = state.topics().flat_map(|topic| topic.watermarks());
-    let partitions = marks.map(|(id, marks)| {
-        let seen = loss.high_watermarks.get(&id).copied().unwrap_or_default();
-        let highest = marks.high_watermark.max(seen);
-        (id, Offset(highest.0.saturating_add(gap)))
+    // those of deleted topics, too: they may come back, or the row in which they did is among those lost
+    let topics = state.topics.iter().chain(&state.trash);
+    let all = topics.flat_map(|(id, topic)| {
+        let indexed = topic.indexed();
+        indexed.map(|(index, partition)| (PartitionId::new(*id, index), partition))
     });
+    let partitions: BTreeMap<PartitionId, Offset> = all
+        .map(|(id, partition)| {
+            let seen = loss.high_watermarks.get(&id).copied().unwrap_or_default();
+            let highest = partition.high_watermark.max(seen.0);
+            (id, Offset(highest.saturating_add(gap)))
+        })
+        .collect();
     LossAccepted {
         incarnation,
         upload_epoch: UploadEpoch(upload_epoch.0.saturating_add(1)),
@@ -74,6 +81,6 @@ fn accepted(state: &State, loss: &Loss) -> LossAccepted {
                 .saturating_add(gap.unsigned_abs()),
         ),
         next_producer_id: ProducerId(counters.next_producer_id.0.saturating_add(gap)),
-        partitions: partitions.collect(),
+        partitions: partitions.into_iter().collect(),
     }
 }

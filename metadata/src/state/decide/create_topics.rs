@@ -196,7 +196,7 @@ impl Creating<'_> {
             let bits = (u128::from(rand.next_u64()) << 64) | u128::from(rand.next_u64());
             let uuid = uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid();
             let id = TopicId(uuid);
-            if uuid.as_bytes()[0] >> 2 != 0b11_1110 && !self.state.topics.contains_key(&id) {
+            if uuid.as_bytes()[0] >> 2 != 0b11_1110 && self.state.any_topic(id).is_none() {
                 return id;
             }
         }

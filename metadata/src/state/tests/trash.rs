@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use aquifer_format::ids::{JournalSeq, Offset, PartitionId, PartitionIndex, TopicId};
+use aquifer_format::ids::{
+    Incarnation, JournalSeq, Offset, PartitionId, PartitionIndex, TopicId, UploadEpoch,
+};
 use aquifer_metadata_api::{
     commit::{BatchOutcome, Rejection},
     locate::{LocatePartition, LocateRequest},
@@ -230,6 +232,26 @@ fn offsets_stay_until_a_topic_goes_for_good() {
     assert_eq!(committed(&log), 1);
     log.world.delete("log");
     assert_eq!(committed(&log), 0);
+}
+
+#[test]
+fn a_topic_comes_back_above_what_was_lost_meanwhile() {
+    let mut log = Log::used();
+    log.world.trash("log");
+    // somebody saw 500 records, in rows that are lost: it had come back then
+    let loss = decide::Loss {
+        incarnation: Incarnation(0),
+        upload_epoch: UploadEpoch(0),
+        high_watermarks: BTreeMap::from([(log.partition, Offset(500))]),
+        gap: 50,
+    };
+    let seq = JournalSeq(u64::try_from(log.world.rows.len()).unwrap() + 1);
+    let now = log.world.now;
+    let events = decide::accept_loss(&mut log.world.state, seq, &now, &loss);
+    log.world.note(events);
+    log.world.end_row();
+    restore(&mut log.world, &by_name("log")).unwrap();
+    assert_eq!(log.end_offset(), 550);
 }
 
 #[test]
