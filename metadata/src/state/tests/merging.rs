@@ -2,7 +2,10 @@
 
 use aquifer_format::{
     ids::{ObjectLevel, Offset, PartitionId, PartitionIndex, UploadEpoch, WriterSlot},
-    limits::{COMMIT_AGE_EPOCHS_MAX, MERGED_PAGE_EXTENTS, MERGED_PAGE_EXTENTS_MAX},
+    limits::{
+        COMMIT_AGE_EPOCHS_MAX, JOB_EXTENTS_MAX, JOB_OBJECTS_MAX, MERGED_PAGE_EXTENTS,
+        MERGED_PAGE_EXTENTS_MAX,
+    },
 };
 use aquifer_metadata_api::{
     extent::Extent,
@@ -399,6 +402,39 @@ fn inputs_say_where_another_extent_lies_between() {
     gone.partitions[0].0 = PartitionId::new(log.partition.topic, PartitionIndex(4));
     let reply = log.world.state.job_inputs(&job, &gone);
     assert!(reply.partitions.is_empty() && reply.next.is_none());
+}
+
+#[test]
+fn inputs_come_in_answers_of_bounded_size() {
+    const PARTITIONS: i32 = 200;
+    let mut log = Log::empty();
+    let topic = log.world.create("wide", PARTITIONS);
+    let ids = (0..PARTITIONS).map(|index| PartitionId::new(topic, PartitionIndex(index)));
+    let runs: Vec<_> = ids.map(|id| (id, vec![plain(1)])).collect();
+    for _ in 0..JOB_OBJECTS_MAX {
+        let commit = log.world.next_commit(log.session, log.slot, &runs);
+        log.world.commit(log.session, &commit);
+    }
+    let job = small_job(&log.world.state, 0);
+    let request = InputsRequest {
+        token: TOKEN,
+        partitions: runs.iter().map(|(id, _)| (*id, Offset(0))).collect(),
+    };
+    let first = log.world.state.job_inputs(&job, &request);
+    let told: usize = first.partitions.iter().map(|p| p.extents.len()).sum();
+    assert_eq!(told, JOB_EXTENTS_MAX);
+    assert!(first.next.is_some());
+    let all = merger::inputs(&log.world.state, &job);
+    assert_eq!(all.len(), runs.len());
+    for inputs in all {
+        assert_eq!(
+            inputs.extents.len(),
+            JOB_OBJECTS_MAX,
+            "{}",
+            inputs.partition
+        );
+        assert_eq!(merger::ranges(&inputs).len(), 1, "nothing lies between");
+    }
 }
 
 /// Bases of the tail's chunks, and names and sizes of those of merged extents.
