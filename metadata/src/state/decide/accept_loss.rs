@@ -60,7 +60,7 @@ fn accepted(state: &State, loss: &Loss) -> LossAccepted {
     let topics = state.topics.iter().chain(&state.trash);
     let all = topics.flat_map(|(id, topic)| {
         let indexed = topic.indexed();
-        indexed.map(|(index, partition)| (PartitionId::new(*id, index), partition))
+        indexed.map(move |(index, partition)| (PartitionId::new(*id, index), partition))
     });
     let partitions: BTreeMap<PartitionId, Offset> = all
         .map(|(id, partition)| {

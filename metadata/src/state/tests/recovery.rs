@@ -50,7 +50,7 @@ fn send() -> impl Strategy<Value = Send> {
 /// What compactors do, with at most so many extents in a range.
 fn merge(extents_max: usize) -> impl Strategy<Value = Op> {
     let kind = prop_oneof![
-        3 => prop_oneof![2 => Just(0), 1 => any::<usize>()].prop_map(|skip| MergeKind::Small { skip }),
+        3 => prop_oneof![2 => Just(0usize), 1 => any::<usize>()].prop_map(|skip| MergeKind::Small { skip }),
         2 => (1..=extents_max * 2).prop_map(|count| MergeKind::Ranges { count }),
         1 => any::<usize>().prop_map(|partition| MergeKind::Clean { partition }),
     ];
