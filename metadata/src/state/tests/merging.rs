@@ -9,8 +9,9 @@ use aquifer_format::{
 };
 use aquifer_metadata_api::{
     extent::Extent,
+    locate::{OffsetSpec, OffsetsRequest},
     upkeep::{
-        InputsRequest, JobKind,
+        InputsRequest, JobKind, ListedObject, ObjectsRequest,
         RangeOutcome::{self, Changed, Done, Gone, TooOld, Useless},
         SwapRequest,
     },
@@ -432,6 +433,60 @@ fn inputs_come_in_answers_of_bounded_size() {
     for inputs in all {
         assert_eq!(inputs.extents.len(), commits, "{}", inputs.partition);
         assert_eq!(merger::ranges(&inputs).len(), 1, "nothing lies between");
+    }
+}
+
+#[test]
+fn timestamps_are_looked_for_in_both_kinds_of_extents() {
+    let mut log = Log::empty();
+    for timestamp in [900, 100, 200, 1_000, 300] {
+        let mut batch = plain(1);
+        batch.max_timestamp = timestamp;
+        log.send(batch);
+    }
+    let request = small(&log, 1, 2);
+    swap(&mut log, &request, &[Done]);
+    let found = |log: &Log, spec| {
+        let request = OffsetsRequest {
+            partitions: vec![(log.partition, spec)],
+        };
+        let reply = log.world.state.offsets(&request);
+        let extent = reply.partitions[0].unwrap().extent;
+        extent.map(|extent| extent.base_offset.0)
+    };
+    for (timestamp, base) in [(0, Some(0)), (901, Some(3)), (1_001, None)] {
+        let spec = OffsetSpec::Timestamp(timestamp);
+        assert_eq!(found(&log, spec), base, "{timestamp}");
+    }
+    assert_eq!(found(&log, OffsetSpec::MaxTimestamp), Some(3));
+    assert_eq!(log.world.delete_records("log", 0, 1), (0, 1));
+    assert_eq!(found(&log, OffsetSpec::Timestamp(150)), Some(1));
+    assert_eq!(found(&log, OffsetSpec::Timestamp(201)), Some(3));
+}
+
+#[test]
+fn objects_are_listed_page_by_page() {
+    let mut log = log(5);
+    let request = small(&log, 1, 3);
+    swap(&mut log, &request, &[Done]);
+    let page = |after, limit| {
+        let page = log
+            .world
+            .state
+            .objects_page(&ObjectsRequest { after, limit });
+        page.unwrap().objects
+    };
+    let all = page(None, 4_096);
+    assert!(all.is_sorted_by(|a, b| a.id < b.id));
+    let live = all.iter().filter(|object| object.released_in.is_none());
+    let references: Vec<u32> = live.map(|object| object.references).collect();
+    assert_eq!((all.len(), references), (6, vec![1, 1, 1]));
+    for limit in 1..4 {
+        let mut paged = Vec::new();
+        while let Some(object) = page(paged.last().map(|o: &ListedObject| o.id), limit).first() {
+            paged.push(*object);
+        }
+        assert_eq!(paged, all, "{limit}");
     }
 }
 
