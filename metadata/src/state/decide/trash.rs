@@ -23,7 +23,8 @@ const EXTENTS_PER_PURGE: usize = 4_096;
 const FULL_PERCENT: u64 = 80;
 
 /// Purges up to `limit` topics whose time has come, the one that was deleted first before others; where
-/// partitions or extents use 80 % of their budget, others too. Says which.
+/// partitions or extents use 80 % of their budget, others too. No other follows once 4,096 extents go: the rest is for
+/// the next step. Says which.
 #[must_use]
 pub fn purge(state: &State, now: &Now, limit: usize) -> Decided<Vec<TopicId>> {
     let no_room = !has_room(state);
