@@ -7,11 +7,14 @@
 //! | bytes | field |
 //! |---|---|
 //! | 1 | magic, `0xb1` |
-//! | 1 | codec: 0 none, 1 zstd |
+//! | 1 | codec: 0 none, 1 zstd, 2 index |
 //! | 2 | 0 |
 //! | 4 | stored length of the payload, little endian |
 //! | 4 | expanded length of the payload, little endian |
 //! | 4 | CRC32C of the 12 bytes before it and of the payload as stored, little endian |
+//!
+//! A block of codec 2 is the [index](crate::object::RunIndex) at the end of a run of level 1 and up: it holds no
+//! batches, and nothing comes behind it.
 
 #[cfg(test)]
 mod tests;
@@ -34,6 +37,8 @@ pub enum BlockCodec {
     None,
     /// One zstd frame.
     Zstd,
+    /// No batches but the index of the blocks before it, as it is.
+    Index,
 }
 
 impl BlockCodec {
@@ -41,6 +46,7 @@ impl BlockCodec {
         match self {
             Self::None => 0,
             Self::Zstd => 1,
+            Self::Index => 2,
         }
     }
 
@@ -48,6 +54,7 @@ impl BlockCodec {
         match code {
             0 => Some(Self::None),
             1 => Some(Self::Zstd),
+            2 => Some(Self::Index),
             _ => None,
         }
     }
@@ -199,6 +206,22 @@ impl BlockHeader {
         self
     }
 
+    /// The header of a run's index.
+    pub(crate) fn of_index(payload: &Bytes, bytes: u32) -> Self {
+        let header = Self {
+            codec: BlockCodec::Index,
+            stored_bytes: bytes,
+            expanded_bytes: bytes,
+            crc: 0,
+        };
+        header.seal(std::slice::from_ref(payload))
+    }
+
+    /// The CRC that this payload asks for.
+    pub(crate) fn computed_crc(self, payload: &Bytes) -> u32 {
+        self.seal(std::slice::from_ref(payload)).crc
+    }
+
     /// Bytes of the block as stored, the header's included.
     #[must_use]
     pub fn block_bytes(&self) -> u64 {
@@ -240,7 +263,7 @@ impl BlockWriter {
             None => (BlockCodec::None, pieces),
         };
         let stored_bytes = match codec {
-            BlockCodec::None => expanded_bytes,
+            BlockCodec::None | BlockCodec::Index => expanded_bytes,
             // It is smaller than what fits.
             BlockCodec::Zstd => payload
                 .first()
@@ -291,7 +314,7 @@ pub struct ExpandedBlock {
 }
 
 /// Iterates over the blocks of a run as stored; verifies and expands each when it comes to it. Ends
-/// after the first error.
+/// after the first error, or before the index at the run's end, which is verified, too.
 #[derive(Clone, Debug)]
 pub struct Blocks {
     rest: Bytes,
@@ -308,7 +331,8 @@ impl Blocks {
         }
     }
 
-    /// The next block's position, header and payload as stored, its checksum verified; None at the end.
+    /// The next block's position, header and payload as stored, its checksum verified; None at the end, or
+    /// before the index there.
     pub(crate) fn next_stored(
         &mut self,
     ) -> Option<Result<(usize, BlockHeader, Bytes), BlockError>> {
@@ -316,8 +340,10 @@ impl Blocks {
             return None;
         }
         let block = self.step();
-        if block.is_err() {
-            self.rest.clear();
+        match &block {
+            Err(_) => self.rest.clear(),
+            Ok((_, header, _)) if header.codec == BlockCodec::Index => return None,
+            Ok(_) => {}
         }
         Some(block)
     }
@@ -344,13 +370,16 @@ impl Blocks {
             .split_to(block_bytes)
             .split_off(BLOCK_HEADER_BYTES);
         self.position += block_bytes;
-        let sealed = header.seal(std::slice::from_ref(&payload));
-        if sealed.crc != header.crc {
+        let computed = header.computed_crc(&payload);
+        if computed != header.crc {
             return Err(BlockError::Crc {
                 position,
                 stored: header.crc,
-                computed: sealed.crc,
+                computed,
             });
+        }
+        if header.codec == BlockCodec::Index && !self.rest.is_empty() {
+            return Err(BlockError::NotABlock { position });
         }
         Ok((position, header, payload))
     }
@@ -390,7 +419,7 @@ fn expand(header: &BlockHeader, payload: Bytes, position: usize) -> Result<Bytes
         .filter(|bytes| *bytes <= BLOCK_RAW_BYTES_MAX)
         .ok_or(too_large)?;
     let bytes = match header.codec {
-        BlockCodec::None => payload,
+        BlockCodec::None | BlockCodec::Index => payload,
         BlockCodec::Zstd => match expand_zstd_block(&payload, expected) {
             Ok(bytes) => Bytes::from(bytes),
             Err(

@@ -20,6 +20,9 @@ pub const BLOCK_RAW_BYTES_MAX: usize = REQUEST_BYTES_MAX + 1024;
 pub const BLOCK_HEADER_BYTES: usize = 16;
 /// Most expanded bytes of one run; several of the largest requests fit.
 pub const RUN_EXPANDED_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Largest index at the end of a run: its blocks are some thousand at most, so the rest is room for some
+/// hundred thousand aborted transactions.
+pub const RUN_INDEX_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Largest footer of an object: some hundred thousand runs.
 pub const FOOTER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What to read of an object's end to have most footers at once.

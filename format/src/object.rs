@@ -10,6 +10,7 @@
 
 mod builder;
 mod footer;
+mod input;
 mod run_index;
 mod stream;
 #[cfg(test)]

@@ -10,11 +10,12 @@ use aquifer_format::batch::{BatchBuilder, RecordBatch, split};
 use aquifer_format::block::{BlockCodec, BlockCompression, Blocks, expand_run};
 use aquifer_format::codec::Codec;
 use aquifer_format::ids::{
-    ClusterId, Incarnation, ObjectId, ObjectLevel, Offset, PartitionId, PartitionIndex,
-    ProducerEpoch, ProducerId, Sequence, TopicId, UploadEpoch, WriterSlot,
+    ClusterId, Incarnation, LeaderEpoch, ObjectId, ObjectLevel, Offset, PartitionId,
+    PartitionIndex, ProducerEpoch, ProducerId, Sequence, TopicId, UploadEpoch, WriterSlot,
 };
 use aquifer_format::object::{
-    BuiltObject, FooterRead, OBJECT_MAGIC, ObjectBuilder, TRAILER_BYTES, read_footer, verify,
+    AbortedTransaction, BuiltObject, FooterRead, IndexEntry, OBJECT_MAGIC, ObjectBuilder, RunIndex,
+    StreamBuilder, TRAILER_BYTES, read_footer, verify,
 };
 use bytes::Bytes;
 use uuid::Uuid;
@@ -187,4 +188,119 @@ fn a_zstd_block_is_read() {
     let golden = golden("block-zstd.bin", &today);
     check_block(&golden, BlockCodec::Zstd);
     check_block(&today, BlockCodec::Zstd);
+}
+
+/// The batch with absolute offsets.
+fn at(offset: i64, records: i32) -> RecordBatch {
+    let batch = batch(Codec::None, records);
+    let header = batch.patched_header(Offset(offset), LeaderEpoch(3), None);
+    let bytes = [&header.encode()[..], &batch.payload()[..]].concat();
+    RecordBatch::parse(bytes.into()).expect("the same batch elsewhere")
+}
+
+fn aborted() -> Vec<AbortedTransaction> {
+    let transaction = |first, producer, last| AbortedTransaction {
+        first_offset: Offset(first),
+        producer_id: ProducerId(producer),
+        last_offset: Offset(last),
+    };
+    vec![transaction(1_000, 17, 1_041), transaction(1_020, 4, 70_000)]
+}
+
+/// A run of a compactor.
+struct MergedRun {
+    partition: PartitionId,
+    cleaned: bool,
+    batches: Vec<RecordBatch>,
+    aborted: Vec<AbortedTransaction>,
+}
+
+/// Two partitions, one of them with two runs.
+fn merged_runs() -> Vec<MergedRun> {
+    let run = |partition, cleaned, batches, aborted| MergedRun {
+        partition,
+        cleaned,
+        batches,
+        aborted,
+    };
+    vec![
+        run(partition(1, 0), true, vec![at(5, 3), at(70, 1)], Vec::new()),
+        run(partition(1, 300), false, vec![at(1_000, 40)], aborted()),
+        run(partition(1, 300), false, vec![at(1_040, 2)], Vec::new()),
+    ]
+}
+
+fn merged_object() -> Bytes {
+    let id = ObjectId {
+        writer: WriterSlot::COMPACTOR,
+        level: ObjectLevel::L2,
+        ..id()
+    };
+    let mut builder = StreamBuilder::new(cluster(), id, BlockCompression::Off);
+    for run in merged_runs() {
+        builder
+            .begin_run(run.partition, run.cleaned)
+            .expect("in order");
+        for batch in run.batches {
+            builder.push(batch.into()).expect("in order");
+        }
+        builder.end_run(run.aborted).expect("it has batches");
+    }
+    builder.finish().expect("it is small");
+    builder.take(usize::MAX).concat().into()
+}
+
+#[test]
+fn object_v2_is_read_and_written() {
+    let today = merged_object();
+    let golden = golden("object-v2.bin", &today);
+    let footer = verify(&golden).expect("a sound object");
+    assert_eq!(footer.id.level, ObjectLevel::L2);
+    assert_eq!(footer.runs.len(), merged_runs().len());
+    for (expected, run) in merged_runs().into_iter().zip(&footer.runs) {
+        assert_eq!(run.partition, expected.partition);
+        assert_eq!(run.cleaned, expected.cleaned);
+        assert_eq!(run.aborted, expected.aborted);
+        let range = run.range();
+        let start = usize::try_from(range.start).expect("it is small");
+        let end = usize::try_from(range.end).expect("it is small");
+        let stored = golden.slice(start..end);
+        let index = RunIndex::read(&stored, run.stored_bytes).expect("a sound index");
+        assert_eq!(index, run.index());
+        let expanded = expand_run(&stored).expect("sound blocks");
+        assert_eq!(
+            split(expanded.blocks.concat().into()),
+            Ok(expected.batches),
+            "{}",
+            run.partition
+        );
+    }
+    assert_eq!(today, golden);
+}
+
+#[test]
+fn the_index_of_a_run_is_read_and_written() {
+    let block = |position, base, end| IndexEntry {
+        position,
+        stored_bytes: 1_000,
+        expanded_bytes: 3_000,
+        batches: 7,
+        base_offset: Offset(base),
+        end_offset: Offset(end),
+        first_timestamp: 1_700_000_000_000,
+        max_timestamp: 1_700_000_000_500,
+    };
+    let index = RunIndex {
+        cleaned: true,
+        blocks: vec![
+            block(0, 1 << 40, (1 << 40) + 80),
+            block(1_000, (1 << 40) + 95, 1 << 41),
+        ],
+        aborted: aborted(),
+    };
+    let today = index.encode();
+    let golden = golden("run-index-v2.bin", &today);
+    let run_bytes = 2_000 + u32::try_from(golden.len()).expect("it is small");
+    assert_eq!(RunIndex::read(&golden, run_bytes), Ok(index));
+    assert_eq!(today, golden);
 }

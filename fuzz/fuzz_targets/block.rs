@@ -13,7 +13,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let stored = u32::try_from(payload.len()).expect("inputs are small");
     let [high, middle, low] = *length;
-    let mut block = vec![0xb1, codec % 2, 0, 0];
+    let mut block = vec![0xb1, codec % 3, 0, 0];
     block.extend_from_slice(&stored.to_le_bytes());
     block.extend_from_slice(&[low, middle, high, 0]);
     let crc = crc32c(&[&block, payload]);

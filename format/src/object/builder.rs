@@ -1,16 +1,15 @@
-//! Builds objects from record batches, copying only what is compressed.
+//! Builds objects of level 0 from record batches, copying only what is compressed.
 
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::footer::{BlockEntry, Footer, RunEntry};
-use super::{OBJECT_MAGIC, TRAILER_BYTES, TRAILER_MAGIC};
+use super::OBJECT_MAGIC;
+use super::footer::{BlockEntry, Footer, RunEntry, Version, trailer};
 use crate::batch::{BatchHeader, RecordBatch};
 use crate::block::{BlockCompression, BlockWriter};
 use crate::codec::Codec;
-use crate::crc::Crc32c;
 use crate::ids::{ClusterId, ObjectId, ObjectLevel, Offset, PartitionId};
-use crate::limits::{BLOCK_BYTES, BLOCK_RAW_BYTES_MAX, FOOTER_BYTES_MAX, RUN_EXPANDED_BYTES_MAX};
+use crate::limits::{BLOCK_BYTES, BLOCK_RAW_BYTES_MAX, RUN_EXPANDED_BYTES_MAX};
 
 /// A record batch to be stored: as it was received, or patched.
 #[derive(Clone, Debug)]
@@ -59,7 +58,26 @@ pub enum BuildError {
         /// The run's partition.
         partition: PartitionId,
     },
-    /// The footer is larger than [`FOOTER_BYTES_MAX`].
+    /// A batch begins before the one in front of it ends, or takes no offsets.
+    #[error("run of {partition} has a batch at {base_offset} behind one that ends at {end_offset}")]
+    Offsets {
+        /// The run's partition.
+        partition: PartitionId,
+        /// Base offset of the batch.
+        base_offset: Offset,
+        /// One past the last offset before it.
+        end_offset: Offset,
+    },
+    /// Something is to follow a run that was not ended.
+    #[error("run of {partition} was not ended")]
+    Open {
+        /// Its partition.
+        partition: PartitionId,
+    },
+    /// A batch, or the end of a run, without a run that was begun.
+    #[error("no run was begun")]
+    NoRun,
+    /// The footer is larger than [`crate::limits::FOOTER_BYTES_MAX`].
     #[error("object has more runs and blocks than its footer can hold")]
     Footer,
 }
@@ -99,17 +117,18 @@ pub struct ObjectBuilder {
 
 /// Batches that will make a block.
 #[derive(Default)]
-struct Pending {
+pub(super) struct Pending {
     pieces: Vec<Bytes>,
-    bytes: usize,
+    pub(super) bytes: usize,
     /// Bytes of batches that came uncompressed.
     plain_bytes: usize,
     entry: Option<BlockEntry>,
 }
 
 impl ObjectBuilder {
-    /// An object without runs. `cluster` and `id` are written into the footer; the level says whether
-    /// the batches have real offsets.
+    /// An object of version 1 without runs. `cluster` and `id` are written into the footer; the level says whether
+    /// the batches have real offsets (0 but in tests: what compactors write is built by
+    /// [`super::StreamBuilder`]).
     #[must_use]
     pub fn new(cluster: ClusterId, id: ObjectId, compression: BlockCompression) -> Self {
         Self {
@@ -149,7 +168,10 @@ impl ObjectBuilder {
             partition,
             position: self.position,
             stored_bytes: 0,
+            index_bytes: 0,
+            cleaned: false,
             blocks: Vec::new(),
+            aborted: Vec::new(),
         };
         let mut next_offset = Offset(0);
         let mut expanded = 0usize;
@@ -178,18 +200,15 @@ impl ObjectBuilder {
     }
 
     fn write_block(&mut self, run: &mut RunEntry, pending: Pending) -> Result<(), BuildError> {
-        let Some(mut entry) = pending.entry else {
-            return Ok(());
-        };
         let too_large = BuildError::TooLarge {
             partition: run.partition,
         };
-        let expanded_bytes = u32::try_from(pending.bytes).map_err(|_| too_large)?;
-        // Where most bytes are compressed already, a second time gains nothing.
-        let compress = pending.plain_bytes * 2 >= pending.bytes;
-        entry.header =
-            self.blocks
-                .write(pending.pieces, expanded_bytes, compress, &mut self.payload);
+        let Some(entry) = pending
+            .write(&mut self.blocks, &mut self.payload)
+            .ok_or(too_large)?
+        else {
+            return Ok(());
+        };
         let stored = u64::from(run.stored_bytes) + entry.header.block_bytes();
         run.stored_bytes = u32::try_from(stored).map_err(|_| too_large)?;
         self.position += entry.header.block_bytes();
@@ -202,20 +221,9 @@ impl ObjectBuilder {
     /// # Errors
     /// [`BuildError::Footer`].
     pub fn finish(mut self) -> Result<BuiltObject, BuildError> {
-        let footer = self.footer.encode();
-        if footer.len() > FOOTER_BYTES_MAX {
-            return Err(BuildError::Footer);
-        }
-        let footer_bytes = u32::try_from(footer.len()).map_err(|_| BuildError::Footer)?;
-        let bytes = self.position + length(footer.len()) + length(TRAILER_BYTES);
-        let mut trailer = Vec::with_capacity(TRAILER_BYTES);
-        trailer.extend_from_slice(&footer_bytes.to_le_bytes());
-        trailer.extend_from_slice(&bytes.to_le_bytes());
-        let mut digest = Crc32c::new();
-        digest.update(&footer);
-        digest.update(&trailer);
-        trailer.extend_from_slice(&digest.finish().to_le_bytes());
-        trailer.extend_from_slice(&TRAILER_MAGIC);
+        let footer = self.footer.encode(Version::V1);
+        let (trailer, bytes) =
+            trailer(Version::V1, &footer, self.position).ok_or(BuildError::Footer)?;
         self.payload.push(footer.into());
         self.payload.push(trailer.into());
         let runs = self.footer.runs.iter().map(RunEntry::built).collect();
@@ -229,7 +237,7 @@ impl ObjectBuilder {
 
 impl Pending {
     /// Adds a batch whose offsets begin at `base_offset`; returns the offset behind it.
-    fn add(&mut self, batch: BatchPieces, bytes: usize, base_offset: Offset) -> Offset {
+    pub(super) fn add(&mut self, batch: BatchPieces, bytes: usize, base_offset: Offset) -> Offset {
         let header = &batch.header;
         let end_offset = base_offset.plus(header.offsets());
         let entry = self
@@ -246,6 +254,23 @@ impl Pending {
         self.pieces
             .extend(batch.pieces.into_iter().filter(|piece| !piece.is_empty()));
         end_offset
+    }
+
+    /// Appends the block to `out`; the inner None = there are no batches, the outer one = they are larger than
+    /// any block.
+    pub(super) fn write(
+        self,
+        blocks: &mut BlockWriter,
+        out: &mut Vec<Bytes>,
+    ) -> Option<Option<BlockEntry>> {
+        let Some(mut entry) = self.entry else {
+            return Some(None);
+        };
+        let expanded_bytes = u32::try_from(self.bytes).ok()?;
+        // Where most bytes are compressed already, a second time gains nothing.
+        let compress = self.plain_bytes * 2 >= self.bytes;
+        entry.header = blocks.write(self.pieces, expanded_bytes, compress, out);
+        Some(Some(entry))
     }
 }
 

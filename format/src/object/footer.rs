@@ -11,25 +11,70 @@
 //! | per block: CRC | 4 bytes, little endian |
 //! | per block: base offset, offsets, first timestamp, span to the max timestamp | zigzag varints |
 //!
+//! Version 2 has more of each run:
+//!
+//! | what | how |
+//! |---|---|
+//! | behind the partition: flags (1 = keys were compacted) | unsigned varint |
+//! | behind the blocks: number of aborted transactions | unsigned varint |
+//! | per transaction: producer id, first offset, last offset less the first | zigzag varints |
+//! | behind them: stored bytes of the run's index | unsigned varint |
+//!
 //! The trailer: footer length (4), object length (8), CRC32C of footer and these 12 bytes (4), magic
 //! (8), all little endian.
 
 use std::ops::Range;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use thiserror::Error;
-use uuid::Uuid;
 
 use super::builder::BuiltRun;
-use super::{OBJECT_MAGIC, TRAILER_BYTES, TRAILER_MAGIC};
+use super::input::Input;
+use super::run_index::{self, AbortedTransaction, IndexEntry, RunIndex};
+use super::{
+    MERGED_OBJECT_MAGIC, MERGED_TRAILER_MAGIC, OBJECT_MAGIC, TRAILER_BYTES, TRAILER_MAGIC,
+};
 use crate::block::{BlockCodec, BlockHeader};
 use crate::crc::Crc32c;
 use crate::ids::{
     ClusterId, Incarnation, ObjectId, ObjectLevel, Offset, PartitionId, PartitionIndex, TopicId,
     UploadEpoch, WriterSlot,
 };
-use crate::limits::FOOTER_BYTES_MAX;
+use crate::limits::{BLOCK_HEADER_BYTES, FOOTER_BYTES_MAX};
 use crate::varint;
+
+/// The versions of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// Runs of agents.
+    V1,
+    /// Runs with an index, of compactors.
+    V2,
+}
+
+impl Version {
+    /// First bytes of an object.
+    pub(super) fn magic(self) -> &'static [u8; 8] {
+        match self {
+            Self::V1 => &OBJECT_MAGIC,
+            Self::V2 => &MERGED_OBJECT_MAGIC,
+        }
+    }
+
+    /// Last bytes of one.
+    pub(super) fn trailer_magic(self) -> &'static [u8; 8] {
+        match self {
+            Self::V1 => &TRAILER_MAGIC,
+            Self::V2 => &MERGED_TRAILER_MAGIC,
+        }
+    }
+
+    fn of_trailer(magic: &[u8]) -> Option<Self> {
+        [Self::V1, Self::V2]
+            .into_iter()
+            .find(|version| version.trailer_magic() == magic)
+    }
+}
 
 /// What an object holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +83,8 @@ pub struct Footer {
     pub cluster: ClusterId,
     /// The object.
     pub id: ObjectId,
-    /// Its runs, sorted by partition.
+    /// Its runs, sorted by partition; in version 2 several runs of a partition may follow one another, in
+    /// order of their offsets.
     pub runs: Vec<RunEntry>,
 }
 
@@ -49,10 +95,16 @@ pub struct RunEntry {
     pub partition: PartitionId,
     /// Byte position of its first block in the object.
     pub position: u64,
-    /// Bytes of its blocks as stored, headers included.
+    /// Bytes of its blocks as stored, headers and index included.
     pub stored_bytes: u32,
-    /// Its blocks, which lie one after the other.
+    /// Bytes of the index at its end; 0 in version 1, which has none.
+    pub index_bytes: u32,
+    /// Whether keys were compacted in it.
+    pub cleaned: bool,
+    /// Its blocks, which lie one after the other; the index is none of them.
     pub blocks: Vec<BlockEntry>,
+    /// Transactions that were aborted, as its index has them.
+    pub aborted: Vec<AbortedTransaction>,
 }
 
 /// A block in the footer.
@@ -75,7 +127,7 @@ pub struct BlockEntry {
 /// Why no footer can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum FooterError {
-    /// The end of the object is no trailer of this version.
+    /// The end of the object is no trailer of a version that is known.
     #[error("no object of a version that this release reads: it has no trailer")]
     NoTrailer,
     /// The trailer speaks of another length than the object has.
@@ -151,39 +203,29 @@ impl RunEntry {
 }
 
 impl Footer {
-    /// The run of a partition.
+    /// The run of a partition, its first one where it has several.
     #[must_use]
     pub fn run(&self, partition: &PartitionId) -> Option<&RunEntry> {
-        self.runs
-            .binary_search_by_key(partition, |run| run.partition)
-            .ok()
-            .and_then(|index| self.runs.get(index))
+        self.runs_of(partition).first()
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        out.extend_from_slice(self.cluster.0.as_bytes());
-        let id = &self.id;
-        varint::write_u64(&mut out, u64::from(id.incarnation.0));
-        varint::write_u64(&mut out, u64::from(id.upload_epoch.0));
-        varint::write_u64(&mut out, u64::from(id.writer.0));
-        varint::write_u64(&mut out, level_code(id.level));
-        varint::write_u64(&mut out, id.unique);
-        varint::write_u64(&mut out, count(self.runs.len()));
+    /// All runs of a partition, in order of their offsets.
+    #[must_use]
+    pub fn runs_of(&self, partition: &PartitionId) -> &[RunEntry] {
+        let first = self.runs.partition_point(|run| run.partition < *partition);
+        let behind = self.runs.partition_point(|run| run.partition <= *partition);
+        &self.runs[first..behind]
+    }
+
+    pub(super) fn encode(&self, version: Version) -> Vec<u8> {
+        let mut out = head(self.cluster, &self.id, self.runs.len());
         for run in &self.runs {
-            out.extend_from_slice(run.partition.topic.0.as_bytes());
-            let partition = u64::from(run.partition.partition.0.cast_unsigned());
-            varint::write_u64(&mut out, partition);
-            varint::write_u64(&mut out, run.position);
-            varint::write_u64(&mut out, count(run.blocks.len()));
-            for block in &run.blocks {
-                block.encode(&mut out);
-            }
+            run.encode(version, &mut out);
         }
         out
     }
 
-    fn decode(bytes: Bytes) -> Result<Self, &'static str> {
+    fn decode(bytes: Bytes, version: Version) -> Result<Self, &'static str> {
         let mut input = Input(bytes);
         let cluster = ClusterId(input.uuid()?);
         let id = ObjectId {
@@ -193,27 +235,127 @@ impl Footer {
             level: level(input.u64()?)?,
             unique: input.u64()?,
         };
+        if version == Version::V2 && id.level == ObjectLevel::L0 {
+            return Err("its level is not one of its version");
+        }
         let mut runs: Vec<RunEntry> = Vec::new();
         for _ in 0..input.u64()? {
-            let run = RunEntry::decode(&mut input)?;
-            if runs.last().is_some_and(|last| {
-                last.partition >= run.partition || last.range().end > run.position
-            }) {
+            let run = RunEntry::decode(version, &mut input)?;
+            if runs
+                .last()
+                .is_some_and(|last| !last.may_precede(&run, version))
+            {
                 return Err("its runs are not in order");
             }
             runs.push(run);
         }
-        if input.0.has_remaining() {
+        if input.has_remaining() {
             return Err("bytes are left behind its runs");
         }
         Ok(Self { cluster, id, runs })
     }
 }
 
+/// What comes before the runs.
+pub(super) fn head(cluster: ClusterId, id: &ObjectId, runs: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.extend_from_slice(cluster.0.as_bytes());
+    varint::write_u64(&mut out, u64::from(id.incarnation.0));
+    varint::write_u64(&mut out, u64::from(id.upload_epoch.0));
+    varint::write_u64(&mut out, u64::from(id.writer.0));
+    varint::write_u64(&mut out, level_code(id.level));
+    varint::write_u64(&mut out, id.unique);
+    varint::write_u64(&mut out, count(runs));
+    out
+}
+
+/// The trailer of an object with this footer, whose blocks end at `position`; and the object's length.
+pub(super) fn trailer(version: Version, footer: &[u8], position: u64) -> Option<(Vec<u8>, u64)> {
+    if footer.len() > FOOTER_BYTES_MAX {
+        return None;
+    }
+    let footer_bytes = u32::try_from(footer.len()).ok()?;
+    let bytes = position + count(footer.len()) + count(TRAILER_BYTES);
+    let mut trailer = Vec::with_capacity(TRAILER_BYTES);
+    trailer.extend_from_slice(&footer_bytes.to_le_bytes());
+    trailer.extend_from_slice(&bytes.to_le_bytes());
+    let mut digest = Crc32c::new();
+    digest.update(footer);
+    digest.update(&trailer);
+    trailer.extend_from_slice(&digest.finish().to_le_bytes());
+    trailer.extend_from_slice(version.trailer_magic());
+    Some((trailer, bytes))
+}
+
 impl RunEntry {
-    fn decode(input: &mut Input) -> Result<Self, &'static str> {
+    /// What the index at its end says.
+    #[must_use]
+    pub fn index(&self) -> RunIndex {
+        let mut position = 0u32;
+        let blocks = self.blocks.iter().map(|block| {
+            let stored_bytes = block
+                .header
+                .stored_bytes
+                .saturating_add(u32::try_from(BLOCK_HEADER_BYTES).expect("16"));
+            let entry = IndexEntry {
+                position,
+                stored_bytes,
+                expanded_bytes: block.header.expanded_bytes,
+                batches: block.batches,
+                base_offset: block.base_offset,
+                end_offset: block.end_offset,
+                first_timestamp: block.first_timestamp,
+                max_timestamp: block.max_timestamp,
+            };
+            position = position.saturating_add(stored_bytes);
+            entry
+        });
+        RunIndex {
+            cleaned: self.cleaned,
+            blocks: blocks.collect(),
+            aborted: self.aborted.clone(),
+        }
+    }
+
+    /// Whether `next` may come behind it.
+    fn may_precede(&self, next: &Self, version: Version) -> bool {
+        let ordered = match version {
+            Version::V1 => self.partition < next.partition,
+            Version::V2 if self.partition == next.partition => {
+                let end = self.blocks.last().map(|block| block.end_offset);
+                let base = next.blocks.first().map(|block| block.base_offset);
+                end <= base
+            }
+            Version::V2 => self.partition < next.partition,
+        };
+        ordered && self.range().end <= next.position
+    }
+
+    pub(super) fn encode(&self, version: Version, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.partition.topic.0.as_bytes());
+        let partition = u64::from(self.partition.partition.0.cast_unsigned());
+        varint::write_u64(out, partition);
+        if version == Version::V2 {
+            varint::write_u64(out, run_index::flags(self.cleaned));
+        }
+        varint::write_u64(out, self.position);
+        varint::write_u64(out, count(self.blocks.len()));
+        for block in &self.blocks {
+            block.encode(out);
+        }
+        if version == Version::V2 {
+            run_index::write_aborted(&self.aborted, out);
+            varint::write_u64(out, u64::from(self.index_bytes));
+        }
+    }
+
+    fn decode(version: Version, input: &mut Input) -> Result<Self, &'static str> {
         let topic = TopicId(input.uuid()?);
         let partition = PartitionIndex(input.u32()?.cast_signed());
+        let cleaned = match version {
+            Version::V1 => false,
+            Version::V2 => run_index::read_flags(input)?,
+        };
         let position = input.u64()?;
         let mut blocks = Vec::new();
         let mut stored_bytes = 0;
@@ -228,14 +370,24 @@ impl RunEntry {
         if blocks.is_empty() {
             return Err("a run has no blocks");
         }
+        let (mut aborted, mut index_bytes) = (Vec::new(), 0);
+        if version == Version::V2 {
+            aborted = run_index::read_aborted(input)?;
+            index_bytes = input.u32()?;
+        }
+        let stored_bytes = u32::try_from(stored_bytes + u64::from(index_bytes))
+            .map_err(|_| "a run is larger than a run can be")?;
         position
-            .checked_add(stored_bytes)
+            .checked_add(u64::from(stored_bytes))
             .ok_or("a run ends behind every object")?;
         Ok(Self {
-            partition: PartitionId { topic, partition },
+            partition: PartitionId::new(topic, partition),
             position,
-            stored_bytes: u32::try_from(stored_bytes).map_err(|_| "a run is too large")?,
+            stored_bytes,
+            index_bytes,
+            cleaned,
             blocks,
+            aborted,
         })
     }
 }
@@ -257,6 +409,7 @@ impl BlockEntry {
         let codec = u8::try_from(input.u64()?)
             .ok()
             .and_then(BlockCodec::from_code)
+            .filter(|codec| *codec != BlockCodec::Index)
             .ok_or("a block has an unknown codec")?;
         let (stored_bytes, expanded_bytes) = (input.u32()?, input.u32()?);
         let batches = input.u32()?;
@@ -280,51 +433,26 @@ impl BlockEntry {
     }
 }
 
-/// The bytes of a footer that were not decoded yet.
-struct Input(Bytes);
-
-impl Input {
-    fn u64(&mut self) -> Result<u64, &'static str> {
-        let (value, taken) = varint::read_u64(&self.0).map_err(|_| "a number is cut short")?;
-        self.0.advance(taken);
-        Ok(value)
-    }
-
-    fn i64(&mut self) -> Result<i64, &'static str> {
-        let (value, taken) = varint::read_i64(&self.0).map_err(|_| "a number is cut short")?;
-        self.0.advance(taken);
-        Ok(value)
-    }
-
-    fn u32(&mut self) -> Result<u32, &'static str> {
-        u32::try_from(self.u64()?).map_err(|_| "a number is too large")
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], &'static str> {
-        let array = *self.0.first_chunk::<N>().ok_or("a field is cut short")?;
-        self.0.advance(N);
-        Ok(array)
-    }
-
-    fn uuid(&mut self) -> Result<Uuid, &'static str> {
-        Ok(Uuid::from_bytes(self.array()?))
-    }
-}
-
 /// Reads the footer from an object's last bytes. `tail` ends where the object ends;
 /// [`crate::limits::FOOTER_READ_BYTES`] of it are enough for most.
 ///
 /// # Errors
-/// Bytes that are not the end of an object of this version, or corrupt.
+/// Bytes that are not the end of an object of a known version, or corrupt.
 pub fn read_footer(tail: &Bytes, object_bytes: u64) -> Result<FooterRead, FooterError> {
+    read_versioned(tail, object_bytes).map(|(_, read)| read)
+}
+
+/// The same with the version of the object.
+pub(super) fn read_versioned(
+    tail: &Bytes,
+    object_bytes: u64,
+) -> Result<(Version, FooterRead), FooterError> {
     let trailer = tail
         .last_chunk::<TRAILER_BYTES>()
         .ok_or(FooterError::NoTrailer)?;
     let (covered, rest) = trailer.split_at(12);
     let (crc, magic) = rest.split_at(4);
-    if magic != TRAILER_MAGIC {
-        return Err(FooterError::NoTrailer);
-    }
+    let version = Version::of_trailer(magic).ok_or(FooterError::NoTrailer)?;
     let (footer_bytes, stored) = covered.split_at(4);
     let stored = u64::from_le_bytes(stored.try_into().expect("8 of 12 bytes"));
     if stored != object_bytes {
@@ -342,9 +470,8 @@ pub fn read_footer(tail: &Bytes, object_bytes: u64) -> Result<FooterRead, Footer
             what: "it is longer than it can be",
         })?;
     let Some(start) = tail.len().checked_sub(footer_bytes + TRAILER_BYTES) else {
-        return Ok(FooterRead::NeedMore {
-            tail_bytes: object_bytes - blocks_end,
-        });
+        let tail_bytes = object_bytes - blocks_end;
+        return Ok((version, FooterRead::NeedMore { tail_bytes }));
     };
     let footer = tail.slice(start..start + footer_bytes);
     let mut digest = Crc32c::new();
@@ -355,7 +482,7 @@ pub fn read_footer(tail: &Bytes, object_bytes: u64) -> Result<FooterRead, Footer
     if computed != stored {
         return Err(FooterError::Crc { stored, computed });
     }
-    let footer = Footer::decode(footer).map_err(|what| FooterError::Malformed { what })?;
+    let footer = Footer::decode(footer, version).map_err(|what| FooterError::Malformed { what })?;
     if footer
         .runs
         .first()
@@ -369,7 +496,7 @@ pub fn read_footer(tail: &Bytes, object_bytes: u64) -> Result<FooterRead, Footer
             what: "its runs are not within the object",
         });
     }
-    Ok(FooterRead::Footer(footer))
+    Ok((version, FooterRead::Footer(footer)))
 }
 
 fn level_code(level: ObjectLevel) -> u64 {

@@ -4,15 +4,16 @@
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::footer::{Footer, FooterError, FooterRead, RunEntry, count, read_footer};
-use super::{OBJECT_MAGIC, TRAILER_BYTES};
+use super::TRAILER_BYTES;
+use super::footer::{Footer, FooterError, FooterRead, RunEntry, Version, count, read_versioned};
+use super::run_index::{IndexError, RunIndex};
 use crate::block::{BlockError, BlockHeader, Blocks};
 use crate::ids::PartitionId;
 
 /// Why a whole object is not sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum VerifyError {
-    /// Its first bytes are not those of an object of this version.
+    /// Its first bytes are not those of an object of the version that its last bytes name.
     #[error("no object of a version that this release reads: it begins otherwise")]
     NoObject,
     /// Its footer cannot be read.
@@ -26,7 +27,15 @@ pub enum VerifyError {
         /// What is wrong.
         error: BlockError,
     },
-    /// Blocks and footer do not say the same, or bytes lie between runs.
+    /// The index of a run cannot be read.
+    #[error("run of {partition}: {error}")]
+    Index {
+        /// The run's partition.
+        partition: PartitionId,
+        /// What is wrong.
+        error: IndexError,
+    },
+    /// Blocks, indexes and footer do not say the same, or bytes lie between runs.
     #[error("blocks and footer do not agree at byte {position}")]
     Disagreement {
         /// Where in the object.
@@ -61,33 +70,34 @@ pub fn check_sums(object: &Bytes) -> Result<Footer, VerifyError> {
 type Step = fn(&mut Blocks) -> Option<Result<(usize, BlockHeader), BlockError>>;
 
 fn walk(object: &Bytes, step: Step) -> Result<Footer, VerifyError> {
-    if !object.starts_with(&OBJECT_MAGIC) {
-        return Err(VerifyError::NoObject);
-    }
     let object_bytes = count(object.len());
-    let footer = match read_footer(object, object_bytes)? {
-        FooterRead::Footer(footer) => footer,
-        FooterRead::NeedMore { .. } => {
+    let (version, footer) = match read_versioned(object, object_bytes)? {
+        (version, FooterRead::Footer(footer)) => (version, footer),
+        (_, FooterRead::NeedMore { .. }) => {
             return Err(FooterError::Malformed {
                 what: "it is longer than the object",
             }
             .into());
         }
     };
-    let mut position = count(OBJECT_MAGIC.len());
+    if !object.starts_with(version.magic()) {
+        return Err(VerifyError::NoObject);
+    }
+    let mut position = count(version.magic().len());
     for run in &footer.runs {
         if run.position != position {
             return Err(VerifyError::Disagreement { position });
         }
         let range = run.range();
         verify_run(
+            version,
             run,
             &object.slice(within(range.start)..within(range.end)),
             step,
         )?;
         position = range.end;
     }
-    let trailer_and_footer = count(footer.encode().len() + TRAILER_BYTES);
+    let trailer_and_footer = count(footer.encode(version).len() + TRAILER_BYTES);
     if position + trailer_and_footer == object_bytes {
         Ok(footer)
     } else {
@@ -95,9 +105,15 @@ fn walk(object: &Bytes, step: Step) -> Result<Footer, VerifyError> {
     }
 }
 
-fn verify_run(run: &RunEntry, stored: &Bytes, step: Step) -> Result<(), VerifyError> {
+fn verify_run(
+    version: Version,
+    run: &RunEntry,
+    stored: &Bytes,
+    step: Step,
+) -> Result<(), VerifyError> {
     let mut entries = run.blocks.iter();
-    let mut blocks = Blocks::new(stored.clone());
+    let index_at = run.stored_bytes.saturating_sub(run.index_bytes);
+    let mut blocks = Blocks::new(stored.slice(..within(u64::from(index_at))));
     while let Some(block) = step(&mut blocks) {
         let (position, header) = block.map_err(|error| VerifyError::Block {
             partition: run.partition,
@@ -109,12 +125,24 @@ fn verify_run(run: &RunEntry, stored: &Bytes, step: Step) -> Result<(), VerifyEr
             });
         }
     }
-    match entries.next() {
-        None => Ok(()),
-        Some(_) => Err(VerifyError::Disagreement {
+    if entries.next().is_some() {
+        return Err(VerifyError::Disagreement {
             position: run.position,
-        }),
+        });
     }
+    if version == Version::V2 {
+        let index =
+            RunIndex::read(stored, run.stored_bytes).map_err(|error| VerifyError::Index {
+                partition: run.partition,
+                error,
+            })?;
+        if index != run.index() {
+            return Err(VerifyError::Disagreement {
+                position: run.position + u64::from(index_at),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// A position that was checked to lie within bytes in memory.
