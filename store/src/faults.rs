@@ -9,7 +9,10 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
 use crate::{
-    port::{DeleteError, GetError, ListError, ObjectMeta, ObjectStore, Payload, PutError, PutMode},
+    port::{
+        DeleteError, GetError, ListError, ObjectMeta, ObjectStore, Payload, PutError, PutMode,
+        UnfinishedUpload, Upload,
+    },
     runtime::{Ports, Rand},
 };
 
@@ -161,7 +164,7 @@ impl Faults {
 
 /// A store with faults. It belongs directly above the real one. Its `ports` are the world's, not a
 /// node's: what is under way in the network does not end with the node that sent it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
     ports: Ports,
@@ -245,14 +248,40 @@ impl FaultyStore {
 
     /// Lets the put take effect later, and nobody hear of it.
     fn put_late(&self, key: &str, payload: Payload, mode: PutMode, plan: &FaultPlan) {
+        let (inner, key) = (Arc::clone(&self.inner), key.to_owned());
+        self.later(plan, async move { inner.put(&key, payload, mode).await });
+    }
+
+    /// Does something later, and nobody hears of it.
+    fn later<T: Send>(&self, plan: &FaultPlan, effect: impl Future<Output = T> + Send + 'static) {
         self.faults.count(|counts| counts.late_effects += 1);
         let wait = plan.late_by + plan.put_latency.draw(&*self.ports.rand);
-        let (inner, key) = (Arc::clone(&self.inner), key.to_owned());
         let clock = Arc::clone(&self.ports.clock);
         self.ports.tasks.spawn(async move {
             clock.sleep_until(clock.now().plus(wait)).await;
-            let _ = inner.put(&key, payload, mode).await;
+            drop(effect.await);
         });
+    }
+
+    /// Does something that a put's errors are told of, and lets it go wrong. `effect` is made once.
+    async fn write<T, F>(&self, key: &str, effect: F) -> Result<T, PutError>
+    where
+        T: Send,
+        F: Future<Output = Result<T, PutError>> + Send + 'static,
+    {
+        let plan = self.faults.plan();
+        self.begin(plan.put_latency, &plan)
+            .await
+            .map_err(|refusal| refusal.put(key))?;
+        if self.happens(plan.late_effect) {
+            self.later(&plan, effect);
+            return Err(LOST.put(key));
+        }
+        let result = effect.await;
+        if self.lose_response(&plan) {
+            return Err(LOST.put(key));
+        }
+        result
     }
 
     fn lose_response(&self, plan: &FaultPlan) -> bool {
@@ -361,12 +390,82 @@ impl ObjectStore for FaultyStore {
         self.inner.list(prefix, after, limit).await
     }
 
+    async fn begin_upload(&self, key: &str) -> Result<Box<dyn Upload>, PutError> {
+        let (inner, owned) = (Arc::clone(&self.inner), key.to_owned());
+        let begin = async move { inner.begin_upload(&owned).await };
+        let inner = self.write(key, begin).await?;
+        Ok(Box::new(FaultyUpload {
+            store: self.clone(),
+            inner: inner.into(),
+            key: key.to_owned(),
+        }))
+    }
+
+    async fn unfinished_uploads(
+        &self,
+        prefix: &str,
+        after: Option<&UnfinishedUpload>,
+        limit: usize,
+    ) -> Result<Vec<UnfinishedUpload>, ListError> {
+        let plan = self.faults.plan();
+        self.begin(plan.get_latency, &plan)
+            .await
+            .map_err(|refusal| ListError {
+                prefix: prefix.to_owned(),
+                reason: refusal.reason.to_owned(),
+            })?;
+        self.inner.unfinished_uploads(prefix, after, limit).await
+    }
+
+    async fn abort_upload(&self, upload: &UnfinishedUpload) -> Result<(), DeleteError> {
+        let plan = self.faults.plan();
+        let failed = |refusal: Refusal| DeleteError {
+            keys: vec![upload.key.clone()],
+            reason: refusal.reason.to_owned(),
+        };
+        self.begin(plan.put_latency, &plan).await.map_err(failed)?;
+        let result = self.inner.abort_upload(upload).await;
+        if self.lose_response(&plan) {
+            return Err(failed(LOST));
+        }
+        result
+    }
+
     fn priced_per_request(&self) -> bool {
         self.inner.priced_per_request()
     }
 
     fn describe(&self) -> String {
         self.inner.describe()
+    }
+}
+
+/// An upload with the faults of its store.
+#[derive(Debug)]
+struct FaultyUpload {
+    store: FaultyStore,
+    inner: Arc<dyn Upload>,
+    key: String,
+}
+
+#[async_trait]
+impl Upload for FaultyUpload {
+    async fn part(&self, number: u32, payload: Payload) -> Result<(), PutError> {
+        let inner = Arc::clone(&self.inner);
+        let part = async move { inner.part(number, payload).await };
+        self.store.write(&self.key, part).await
+    }
+
+    async fn finish(&self, parts: u32, bytes: u64) -> Result<(), PutError> {
+        let inner = Arc::clone(&self.inner);
+        let finish = async move { inner.finish(parts, bytes).await };
+        self.store.write(&self.key, finish).await
+    }
+
+    async fn abort(&self) -> Result<(), PutError> {
+        let inner = Arc::clone(&self.inner);
+        let abort = async move { inner.abort().await };
+        self.store.write(&self.key, abort).await
     }
 }
 

@@ -7,7 +7,8 @@
 //! folder: 0.7 ms). Two characters keep one folder's listing short.
 //!
 //! A put writes a file in `.writing`, syncs it, gives it its name by a hard link (create: the file
-//! system lets exactly one of many win) or a rename (overwrite), and syncs the folder.
+//! system lets exactly one of many win) or a rename (overwrite), and syncs the folder. An upload in parts is
+//! such a file, too, whose parts are written in place.
 
 use std::{
     collections::BTreeSet,
@@ -28,10 +29,14 @@ use parking_lot::Mutex;
 
 use crate::{
     keys,
-    port::{DeleteError, GetError, ListError, ObjectMeta, ObjectStore, Payload, PutError, PutMode},
+    port::{
+        DeleteError, GetError, ListError, ObjectMeta, ObjectStore, Payload, PutError, PutMode,
+        UnfinishedUpload, Upload,
+    },
 };
 
 mod names;
+mod upload;
 
 /// Where files lie while they are written. No key's folder has this name: it has more than two
 /// characters.
@@ -448,6 +453,31 @@ impl ObjectStore for FolderStore {
                 prefix: prefix.to_owned(),
                 reason: explain(&error),
             })
+    }
+
+    async fn begin_upload(&self, key: &str) -> Result<Box<dyn Upload>, PutError> {
+        let (inner, owned) = (Arc::clone(&self.inner), key.to_owned());
+        let begun = self
+            .blocking(move |_| upload::FolderUpload::begin(inner, owned))
+            .await;
+        match begun {
+            Ok(upload) => Ok(Box::new(upload)),
+            Err(error) => Err(put_error(key, &error)),
+        }
+    }
+
+    /// None: an upload goes with whoever is at it, at the latest when the folder is opened the next time.
+    async fn unfinished_uploads(
+        &self,
+        _prefix: &str,
+        _after: Option<&UnfinishedUpload>,
+        _limit: usize,
+    ) -> Result<Vec<UnfinishedUpload>, ListError> {
+        Ok(Vec::new())
+    }
+
+    async fn abort_upload(&self, _upload: &UnfinishedUpload) -> Result<(), DeleteError> {
+        Ok(())
     }
 
     fn priced_per_request(&self) -> bool {

@@ -14,7 +14,10 @@ use parking_lot::Mutex;
 use self::digest::LatencyDigest;
 use crate::{
     keys,
-    port::{DeleteError, GetError, ListError, ObjectMeta, ObjectStore, Payload, PutError, PutMode},
+    port::{
+        DeleteError, GetError, ListError, ObjectMeta, ObjectStore, Payload, PutError, PutMode,
+        UnfinishedUpload, Upload,
+    },
     retry::is_ours,
     runtime::{Monotonic, Ports},
 };
@@ -314,6 +317,23 @@ impl ObjectStore for HedgingStore {
         limit: usize,
     ) -> Result<Vec<ObjectMeta>, ListError> {
         self.inner.list(prefix, after, limit).await
+    }
+
+    async fn begin_upload(&self, key: &str) -> Result<Box<dyn Upload>, PutError> {
+        self.inner.begin_upload(key).await
+    }
+
+    async fn unfinished_uploads(
+        &self,
+        prefix: &str,
+        after: Option<&UnfinishedUpload>,
+        limit: usize,
+    ) -> Result<Vec<UnfinishedUpload>, ListError> {
+        self.inner.unfinished_uploads(prefix, after, limit).await
+    }
+
+    async fn abort_upload(&self, upload: &UnfinishedUpload) -> Result<(), DeleteError> {
+        self.inner.abort_upload(upload).await
     }
 
     fn priced_per_request(&self) -> bool {

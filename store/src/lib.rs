@@ -11,6 +11,7 @@ mod keys;
 pub mod location;
 pub mod memory;
 pub mod metrics;
+mod parts;
 pub mod port;
 pub mod remote;
 pub mod retry;

@@ -11,7 +11,10 @@ use metrics::{counter, gauge, histogram};
 
 use crate::{
     keys,
-    port::{DeleteError, GetError, ListError, ObjectMeta, ObjectStore, Payload, PutError, PutMode},
+    port::{
+        DeleteError, GetError, ListError, ObjectMeta, ObjectStore, Payload, PutError, PutMode,
+        UnfinishedUpload, Upload,
+    },
     runtime::{Clock, Monotonic},
 };
 
@@ -30,14 +33,7 @@ impl MeasuredStore {
     }
 
     fn begin(&self, operation: &'static str) -> Request<'_> {
-        gauge!("aquifer_store_requests_in_flight").increment(1.0);
-        Request {
-            operation,
-            outcome: "abandoned",
-            bytes: 0,
-            begun: self.clock.now(),
-            clock: &*self.clock,
-        }
+        Request::begin(operation, &*self.clock)
     }
 }
 
@@ -50,7 +46,18 @@ struct Request<'a> {
     clock: &'a dyn Clock,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    fn begin(operation: &'static str, clock: &'a dyn Clock) -> Self {
+        gauge!("aquifer_store_requests_in_flight").increment(1.0);
+        Self {
+            operation,
+            outcome: "abandoned",
+            bytes: 0,
+            begun: clock.now(),
+            clock,
+        }
+    }
+
     fn end(mut self, outcome: &'static str, bytes: u64) {
         self.outcome = outcome;
         self.bytes = bytes;
@@ -72,9 +79,9 @@ impl Drop for Request<'_> {
     }
 }
 
-fn put_outcome(result: &Result<(), PutError>) -> &'static str {
+fn put_outcome<T>(result: &Result<T, PutError>) -> &'static str {
     match result {
-        Ok(()) => "ok",
+        Ok(_) => "ok",
         Err(PutError::Exists { .. }) => "exists",
         Err(PutError::Refused { .. }) => "refused",
         Err(PutError::Failed {
@@ -151,11 +158,71 @@ impl ObjectStore for MeasuredStore {
         result
     }
 
+    async fn begin_upload(&self, key: &str) -> Result<Box<dyn Upload>, PutError> {
+        let request = self.begin("begin_upload");
+        let result = self.inner.begin_upload(key).await;
+        request.end(put_outcome(&result), 0);
+        Ok(Box::new(MeasuredUpload {
+            inner: result?,
+            clock: Arc::clone(&self.clock),
+        }))
+    }
+
+    async fn unfinished_uploads(
+        &self,
+        prefix: &str,
+        after: Option<&UnfinishedUpload>,
+        limit: usize,
+    ) -> Result<Vec<UnfinishedUpload>, ListError> {
+        let request = self.begin("list_uploads");
+        let result = self.inner.unfinished_uploads(prefix, after, limit).await;
+        request.end(if result.is_ok() { "ok" } else { "failed" }, 0);
+        result
+    }
+
+    async fn abort_upload(&self, upload: &UnfinishedUpload) -> Result<(), DeleteError> {
+        let request = self.begin("abort_upload");
+        let result = self.inner.abort_upload(upload).await;
+        request.end(if result.is_ok() { "ok" } else { "failed" }, 0);
+        result
+    }
+
     fn priced_per_request(&self) -> bool {
         self.inner.priced_per_request()
     }
 
     fn describe(&self) -> String {
         self.inner.describe()
+    }
+}
+
+#[derive(Debug)]
+struct MeasuredUpload {
+    inner: Box<dyn Upload>,
+    clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl Upload for MeasuredUpload {
+    async fn part(&self, number: u32, payload: Payload) -> Result<(), PutError> {
+        let bytes = keys::payload_bytes(&payload);
+        let request = Request::begin("part", &*self.clock);
+        let result = self.inner.part(number, payload).await;
+        request.end(put_outcome(&result), if result.is_ok() { bytes } else { 0 });
+        result
+    }
+
+    async fn finish(&self, parts: u32, bytes: u64) -> Result<(), PutError> {
+        let request = Request::begin("finish_upload", &*self.clock);
+        let result = self.inner.finish(parts, bytes).await;
+        request.end(put_outcome(&result), 0);
+        result
+    }
+
+    async fn abort(&self) -> Result<(), PutError> {
+        let request = Request::begin("abort_upload", &*self.clock);
+        let result = self.inner.abort().await;
+        request.end(put_outcome(&result), 0);
+        result
     }
 }

@@ -13,12 +13,15 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{
     ClientOptions, Error as StoreError, GetOptions, ObjectStore as CloudClient, ObjectStoreExt,
-    PutOptions, PutPayload, RetryConfig, path::Path,
+    PutOptions, PutPayload, RetryConfig, multipart::MultipartStore, path::Path,
 };
 
 use crate::{
     keys,
-    port::{DeleteError, GetError, ListError, ObjectMeta, ObjectStore, Payload, PutError, PutMode},
+    port::{
+        DeleteError, GetError, ListError, ObjectMeta, ObjectStore, Payload, PutError, PutMode,
+        UnfinishedUpload, Upload,
+    },
 };
 
 mod azure;
@@ -29,6 +32,7 @@ pub(crate) mod failure;
 mod google;
 mod s3;
 mod service;
+mod upload;
 
 pub use azure::AzureSettings;
 pub use connection::AccessKeys;
@@ -37,6 +41,7 @@ use failure::{Failure, classify, status_of};
 pub use google::GoogleSettings;
 pub use s3::S3Settings;
 pub(crate) use service::Service;
+use upload::Sdk;
 
 /// Why a bucket cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,14 +56,19 @@ pub struct RemoteError {
 /// No object is as large (S3: 50 TB); a range that ends behind it means "to the end".
 const END_MAX: u64 = 1 << 50;
 
+/// A client of a service: objects whole and in parts.
+trait Cloud: CloudClient + MultipartStore {}
+
+impl<T: CloudClient + MultipartStore> Cloud for T {}
+
 /// A bucket in the cloud; [`S3Settings::open`], [`GoogleSettings::open`] and [`AzureSettings::open`] make it.
 ///
 /// S3 Express lists in no order. There each listing goes through everything below the prefix and keeps the
 /// smallest keys, as many as were asked for; who pages through all of a bucket of n objects, `limit` at a time,
 /// has its server list n / `limit` times n objects.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RemoteStore {
-    client: Arc<dyn CloudClient>,
+    client: Arc<dyn Cloud>,
     service: Service,
     bucket: String,
     /// Goes before each key, with a slash between; empty = none.
@@ -67,6 +77,8 @@ pub struct RemoteStore {
     lists_in_order: bool,
     /// Those of S3, whose expiry is seen here; the other clients have their own.
     credentials: Option<Arc<SdkCredentials>>,
+    /// What can list uploads; of S3 only.
+    sdk: Option<Arc<Sdk>>,
 }
 
 impl RemoteStore {
@@ -360,6 +372,30 @@ impl ObjectStore for RemoteStore {
         Ok(found
             .map(|(key, bytes)| ObjectMeta { key, bytes })
             .collect())
+    }
+
+    async fn begin_upload(&self, key: &str) -> Result<Box<dyn Upload>, PutError> {
+        Ok(Box::new(self.upload(key).await?))
+    }
+
+    /// Of S3 only. Azure forgets parts after a week; Google Cloud Storage where a lifecycle rule says so.
+    async fn unfinished_uploads(
+        &self,
+        prefix: &str,
+        after: Option<&UnfinishedUpload>,
+        limit: usize,
+    ) -> Result<Vec<UnfinishedUpload>, ListError> {
+        // Boxed: the SDK's futures are large.
+        Box::pin(self.list_uploads(prefix, after, limit)).await
+    }
+
+    async fn abort_upload(&self, upload: &UnfinishedUpload) -> Result<(), DeleteError> {
+        self.abort(&upload.key, &upload.id)
+            .await
+            .map_err(|error| DeleteError {
+                keys: vec![upload.key.clone()],
+                reason: error.to_string(),
+            })
     }
 
     fn priced_per_request(&self) -> bool {

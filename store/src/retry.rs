@@ -8,7 +8,10 @@ use tracing::debug;
 
 use crate::{
     keys,
-    port::{DeleteError, GetError, ListError, ObjectMeta, ObjectStore, Payload, PutError, PutMode},
+    port::{
+        DeleteError, GetError, ListError, ObjectMeta, ObjectStore, Payload, PutError, PutMode,
+        UnfinishedUpload, Upload,
+    },
     runtime::{Monotonic, Ports},
 };
 
@@ -50,6 +53,12 @@ impl Default for RetryPolicy {
 #[derive(Debug)]
 pub struct RetryingStore {
     inner: Arc<dyn ObjectStore>,
+    tries: Tries,
+}
+
+/// How requests of one store are tried again.
+#[derive(Clone, Debug)]
+struct Tries {
     ports: Ports,
     policy: RetryPolicy,
 }
@@ -105,14 +114,15 @@ impl RetryingStore {
     pub fn new(inner: Arc<dyn ObjectStore>, ports: Ports, policy: RetryPolicy) -> Self {
         Self {
             inner,
-            ports,
-            policy,
+            tries: Tries { ports, policy },
         }
     }
+}
 
+impl Tries {
     /// Runs `attempt` (which is told its number, from 0) until it succeeds, fails for good, or the
     /// deadline is over. `timed_out` makes the error of a try that was given up.
-    async fn tries<T, E, F>(
+    async fn run<T, E, F>(
         &self,
         mut attempt: impl FnMut(u32) -> F,
         timed_out: impl Fn(Duration) -> Failure<E>,
@@ -163,6 +173,23 @@ impl RetryingStore {
         (self.ports.clock.now().plus(pause) < deadline).then_some(pause)
     }
 
+    /// The same for what a put's errors are told of.
+    async fn run_put<T, F>(&self, key: &str, mut attempt: impl FnMut() -> F) -> Result<T, PutError>
+    where
+        F: Future<Output = Result<T, PutError>>,
+    {
+        self.run(
+            |_| {
+                let attempt = attempt();
+                async { attempt.await.map_err(Failure::from) }
+            },
+            |after| put_timed_out(key, after),
+        )
+        .await
+    }
+}
+
+impl RetryingStore {
     async fn get_tries<T, F>(
         &self,
         key: &str,
@@ -171,20 +198,21 @@ impl RetryingStore {
     where
         F: Future<Output = Result<T, GetError>>,
     {
-        self.tries(
-            |_| {
-                let attempt = attempt();
-                async { attempt.await.map_err(Failure::from) }
-            },
-            |after| {
-                Failure::from(GetError::Failed {
-                    key: key.to_owned(),
-                    reason: no_answer(after),
-                    slow_down: false,
-                })
-            },
-        )
-        .await
+        self.tries
+            .run(
+                |_| {
+                    let attempt = attempt();
+                    async { attempt.await.map_err(Failure::from) }
+                },
+                |after| {
+                    Failure::from(GetError::Failed {
+                        key: key.to_owned(),
+                        reason: no_answer(after),
+                        slow_down: false,
+                    })
+                },
+            )
+            .await
     }
 
     async fn put_once(
@@ -238,6 +266,14 @@ pub(crate) async fn is_ours(
     }) && rest.is_empty())
 }
 
+fn put_timed_out(key: &str, after: Duration) -> Failure<PutError> {
+    Failure::from(PutError::Failed {
+        key: key.to_owned(),
+        reason: no_answer(after),
+        slow_down: false,
+    })
+}
+
 fn no_answer(after: Duration) -> String {
     format!("no answer within {after:?}")
 }
@@ -245,17 +281,12 @@ fn no_answer(after: Duration) -> String {
 #[async_trait]
 impl ObjectStore for RetryingStore {
     async fn put(&self, key: &str, payload: Payload, mode: PutMode) -> Result<(), PutError> {
-        self.tries(
-            |number| self.put_once(key, payload.clone(), mode, number > 0),
-            |after| {
-                Failure::from(PutError::Failed {
-                    key: key.to_owned(),
-                    reason: no_answer(after),
-                    slow_down: false,
-                })
-            },
-        )
-        .await
+        self.tries
+            .run(
+                |number| self.put_once(key, payload.clone(), mode, number > 0),
+                |after| put_timed_out(key, after),
+            )
+            .await
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, GetError> {
@@ -278,25 +309,26 @@ impl ObjectStore for RetryingStore {
             again: true,
             slow_down: false,
         };
-        self.tries(
-            |_| {
-                let now = left.lock().clone();
-                let left = &left;
-                async move {
-                    self.inner.delete(&now).await.map_err(|error| {
-                        left.lock().clone_from(&error.keys);
-                        failure(error)
+        self.tries
+            .run(
+                |_| {
+                    let now = left.lock().clone();
+                    let left = &left;
+                    async move {
+                        self.inner.delete(&now).await.map_err(|error| {
+                            left.lock().clone_from(&error.keys);
+                            failure(error)
+                        })
+                    }
+                },
+                |after| {
+                    failure(DeleteError {
+                        keys: left.lock().clone(),
+                        reason: no_answer(after),
                     })
-                }
-            },
-            |after| {
-                failure(DeleteError {
-                    keys: left.lock().clone(),
-                    reason: no_answer(after),
-                })
-            },
-        )
-        .await
+                },
+            )
+            .await
     }
 
     async fn list(
@@ -310,16 +342,68 @@ impl ObjectStore for RetryingStore {
             again: true,
             slow_down: false,
         };
-        self.tries(
-            |_| async { self.inner.list(prefix, after, limit).await.map_err(failure) },
-            |waited| {
-                failure(ListError {
-                    prefix: prefix.to_owned(),
-                    reason: no_answer(waited),
-                })
-            },
-        )
-        .await
+        self.tries
+            .run(
+                |_| async { self.inner.list(prefix, after, limit).await.map_err(failure) },
+                |waited| {
+                    failure(ListError {
+                        prefix: prefix.to_owned(),
+                        reason: no_answer(waited),
+                    })
+                },
+            )
+            .await
+    }
+
+    /// An upload whose beginning was not heard of stays, and is left to who looks for unfinished ones.
+    async fn begin_upload(&self, key: &str) -> Result<Box<dyn Upload>, PutError> {
+        let begin = || self.inner.begin_upload(key);
+        let inner = self.tries.run_put(key, begin).await?;
+        Ok(Box::new(RetryingUpload {
+            inner,
+            key: key.to_owned(),
+            tries: self.tries.clone(),
+        }))
+    }
+
+    async fn unfinished_uploads(
+        &self,
+        prefix: &str,
+        after: Option<&UnfinishedUpload>,
+        limit: usize,
+    ) -> Result<Vec<UnfinishedUpload>, ListError> {
+        let failure = |error| Failure {
+            error,
+            again: true,
+            slow_down: false,
+        };
+        let list = |_| async {
+            let listed = self.inner.unfinished_uploads(prefix, after, limit).await;
+            listed.map_err(failure)
+        };
+        let timed_out = |waited| {
+            failure(ListError {
+                prefix: prefix.to_owned(),
+                reason: no_answer(waited),
+            })
+        };
+        self.tries.run(list, timed_out).await
+    }
+
+    async fn abort_upload(&self, upload: &UnfinishedUpload) -> Result<(), DeleteError> {
+        let failure = |error| Failure {
+            error,
+            again: true,
+            slow_down: false,
+        };
+        let abort = |_| async { self.inner.abort_upload(upload).await.map_err(failure) };
+        let timed_out = |waited| {
+            failure(DeleteError {
+                keys: vec![upload.key.clone()],
+                reason: no_answer(waited),
+            })
+        };
+        self.tries.run(abort, timed_out).await
     }
 
     fn priced_per_request(&self) -> bool {
@@ -328,6 +412,31 @@ impl ObjectStore for RetryingStore {
 
     fn describe(&self) -> String {
         self.inner.describe()
+    }
+}
+
+/// Retries on the upload below it; each part, and the end, may be done again.
+#[derive(Debug)]
+struct RetryingUpload {
+    inner: Box<dyn Upload>,
+    key: String,
+    tries: Tries,
+}
+
+#[async_trait]
+impl Upload for RetryingUpload {
+    async fn part(&self, number: u32, payload: Payload) -> Result<(), PutError> {
+        let attempt = || self.inner.part(number, payload.clone());
+        self.tries.run_put(&self.key, attempt).await
+    }
+
+    async fn finish(&self, parts: u32, bytes: u64) -> Result<(), PutError> {
+        let attempt = || self.inner.finish(parts, bytes);
+        self.tries.run_put(&self.key, attempt).await
+    }
+
+    async fn abort(&self) -> Result<(), PutError> {
+        self.tries.run_put(&self.key, || self.inner.abort()).await
     }
 }
 

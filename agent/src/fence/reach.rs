@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use aquifer_store::{
     Clock, DeleteError, GetError, ListError, Monotonic, ObjectMeta, ObjectStore, Payload, PutError,
-    PutMode,
+    PutMode, UnfinishedUpload, Upload,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -212,6 +212,23 @@ impl ObjectStore for WatchedStore {
         limit: usize,
     ) -> Result<Vec<ObjectMeta>, ListError> {
         self.inner.list(prefix, after, limit).await
+    }
+
+    async fn begin_upload(&self, key: &str) -> Result<Box<dyn Upload>, PutError> {
+        self.inner.begin_upload(key).await
+    }
+
+    async fn unfinished_uploads(
+        &self,
+        prefix: &str,
+        after: Option<&UnfinishedUpload>,
+        limit: usize,
+    ) -> Result<Vec<UnfinishedUpload>, ListError> {
+        self.inner.unfinished_uploads(prefix, after, limit).await
+    }
+
+    async fn abort_upload(&self, upload: &UnfinishedUpload) -> Result<(), DeleteError> {
+        self.inner.abort_upload(upload).await
     }
 
     fn priced_per_request(&self) -> bool {

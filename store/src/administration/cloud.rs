@@ -62,10 +62,18 @@ fn unseen(service: Service, bucket: &str) -> (String, String) {
             "az storage account blob-service-properties show: isVersioningEnabled, deleteRetentionPolicy".to_owned(),
         ),
     };
+    let abort = match service {
+        Service::Google => {
+            ", and that one aborts incomplete multipart uploads after a day or so: compactors that die leave them, \
+             and they are paid for"
+        }
+        // Parts of blobs go by themselves after a week; uploads of S3 are swept.
+        Service::Azure | Service::S3 => "",
+    };
     (
         format!(
             "not looked at: see yourself that no rule of {bucket} deletes objects, keeps them from being \
-             deleted, or moves them to an archive ({take})"
+             deleted, or moves them to an archive{abort} ({take})"
         ),
         format!(
             "not looked at: where versioning or soft delete is on for {bucket}, objects that the cluster deletes \

@@ -1,13 +1,8 @@
 //! Buckets behind the S3 protocol, through the AWS SDK.
 
-use std::time::Duration;
-
 use aws_sdk_s3::{
     Client,
-    config::{
-        RequestChecksumCalculation, ResponseChecksumValidation, http::HttpResponse,
-        retry::RetryConfig, timeout::TimeoutConfig,
-    },
+    config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
     primitives::ByteStream,
     types::{BucketVersioningStatus, Delete, ObjectIdentifier},
@@ -78,7 +73,7 @@ pub(super) async fn check(
             .endpoint
             .clone()
             .unwrap_or_else(|| format!("AWS in region {}", connection.region)),
-        client: client(&connection),
+        client: connection.client(),
         probe: format!("{prefix}{probe}/"),
         settings,
     };
@@ -90,31 +85,6 @@ pub(super) async fn check(
         report.add(Subject::Access, Verdict::Refused(reason));
     }
     Ok(report)
-}
-
-fn client(connection: &Connection) -> Client {
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(3))
-        .operation_attempt_timeout(Duration::from_secs(10))
-        .operation_timeout(Duration::from_secs(25))
-        .build();
-    let mut config = aws_sdk_s3::config::Builder::from(&connection.sdk)
-        .credentials_provider(connection.provider.clone())
-        .region(aws_sdk_s3::config::Region::new(connection.region.clone()))
-        .force_path_style(connection.path_style)
-        .timeout_config(timeouts)
-        .retry_config(
-            RetryConfig::standard()
-                .with_max_attempts(4)
-                .with_initial_backoff(Duration::from_millis(100)),
-        )
-        // Servers other than AWS know fewer kinds of checksums.
-        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-    if let Some(endpoint) = &connection.endpoint {
-        config = config.endpoint_url(endpoint);
-    }
-    Client::from_conf(config.build())
 }
 
 impl Bucket {

@@ -88,3 +88,31 @@ async fn a_key_too_long_for_a_file_is_refused_and_not_found() {
     assert!(matches!(error, Err(GetError::NotFound { .. })));
     store.delete(&[key]).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_is_left_of_an_upload_goes_with_it() {
+    let root = tempfile::tempdir().unwrap();
+    let store = FolderStore::open(root.path()).unwrap();
+    let upload = store.begin_upload("ab/c").await.unwrap();
+    upload.part(0, payload("half an obj")).await.unwrap();
+    let _second = FolderStore::open(root.path()).unwrap();
+    assert_eq!(files_in_writing(root.path()), 1, "its writer lives");
+    drop(upload);
+    assert_eq!(files_in_writing(root.path()), 0);
+    assert!(store.list("", None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_upload_is_one_file_from_beginning_to_end() {
+    let root = tempfile::tempdir().unwrap();
+    let store = FolderStore::open(root.path()).unwrap();
+    let upload = store.begin_upload("ab/c").await.unwrap();
+    upload.part(0, payload("a longer one")).await.unwrap();
+    upload.part(0, payload("short")).await.unwrap();
+    upload.finish(1, 5).await.unwrap();
+    assert_eq!(store.get("ab/c").await.unwrap(), "short");
+    assert_eq!(files_in_writing(root.path()), 0);
+    store.delete(&["ab/c".to_owned()]).await.unwrap();
+    let again = upload.finish(1, 5).await;
+    assert!(matches!(again, Err(PutError::Refused { .. })), "{again:?}");
+}

@@ -84,6 +84,7 @@ impl AzureSettings {
             priced: self.priced,
             lists_in_order: true,
             credentials: None,
+            sdk: None,
         })
     }
 }

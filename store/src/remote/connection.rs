@@ -1,8 +1,17 @@
 //! From settings and the AWS environment to an address, a region and credentials: the same for the
 //! object client and for the administration of buckets.
 
+use std::time::Duration;
+
 use aws_config::{BehaviorVersion, Region, SdkConfig, meta::region::RegionProviderChain};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_sdk_s3::{
+    Client,
+    config::{
+        RequestChecksumCalculation, ResponseChecksumValidation, retry::RetryConfig,
+        timeout::TimeoutConfig,
+    },
+};
 
 use super::{RemoteError, S3Settings, endpoint};
 
@@ -80,6 +89,32 @@ impl Connection {
             plain,
             sdk,
         })
+    }
+
+    /// The SDK's client, which tries again by itself.
+    pub(crate) fn client(&self) -> Client {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(3))
+            .operation_attempt_timeout(Duration::from_secs(10))
+            .operation_timeout(Duration::from_secs(25))
+            .build();
+        let mut config = aws_sdk_s3::config::Builder::from(&self.sdk)
+            .credentials_provider(self.provider.clone())
+            .region(aws_sdk_s3::config::Region::new(self.region.clone()))
+            .force_path_style(self.path_style)
+            .timeout_config(timeouts)
+            .retry_config(
+                RetryConfig::standard()
+                    .with_max_attempts(4)
+                    .with_initial_backoff(Duration::from_millis(100)),
+            )
+            // Servers other than AWS know fewer kinds of checksums.
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        if let Some(endpoint) = &self.endpoint {
+            config = config.endpoint_url(endpoint);
+        }
+        Client::from_conf(config.build())
     }
 }
 

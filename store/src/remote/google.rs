@@ -67,6 +67,7 @@ impl GoogleSettings {
             priced: self.priced,
             lists_in_order: true,
             credentials: None,
+            sdk: None,
         })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use object_store::aws::AmazonS3Builder;
 
 use super::{
-    AccessKeys, RemoteError, RemoteStore, Service, client_options, connection::Connection,
+    AccessKeys, RemoteError, RemoteStore, Sdk, Service, client_options, connection::Connection,
     credentials::SdkCredentials, no_retries,
 };
 use crate::runtime::Clock;
@@ -52,6 +52,7 @@ impl S3Settings {
         clock: Arc<dyn Clock>,
     ) -> Result<RemoteStore, RemoteError> {
         let connection = Connection::resolve(&self, keys).await?;
+        let sdk = Arc::new(Sdk::new(connection.clone()));
         let credentials = Arc::new(SdkCredentials::new(connection.provider, clock));
         let express = self.bucket.ends_with("--x-s3");
         let mut builder = AmazonS3Builder::new()
@@ -78,6 +79,7 @@ impl S3Settings {
             priced: self.priced,
             lists_in_order: !express,
             credentials: Some(credentials),
+            sdk: Some(sdk),
         })
     }
 }

@@ -47,7 +47,10 @@ impl Service {
     /// What to do where the credentials have too few rights.
     pub(super) fn missing_rights(self) -> &'static str {
         match self {
-            Self::S3 => "allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on it",
+            Self::S3 => {
+                "allow s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload, s3:ListBucket and \
+                 s3:ListBucketMultipartUploads on it"
+            }
             Self::Google => {
                 "grant the role Storage Object User (roles/storage.objectUser) on the bucket"
             }

@@ -87,6 +87,34 @@ async fn a_bucket_of_the_test_server_conforms() {
     assert!(counters.keys["s/back/0"].gets > 0, "{counters:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_whose_end_was_not_heard_of_is_finished() {
+    let server = server(9).await;
+    let faults = Faults {
+        lost_reply: 0.4,
+        ..Faults::default()
+    };
+    let store = faulty(&server, faults).await;
+    for i in 0..10 {
+        let key = format!("lost/{i}");
+        let upload = store.begin_upload(&key).await.unwrap();
+        let content = vec![7; 1_000];
+        let part = upload.part(0, vec![Bytes::from(content.clone())]).await;
+        part.unwrap();
+        upload.finish(1, 1_000).await.unwrap();
+        assert!(server.object("aquifer-test", &key).unwrap() == content);
+    }
+    // Uploads of which not even the beginning was heard of are left to whoever looks for them.
+    server.set_faults(Faults::default());
+    let left = store.unfinished_uploads("lost/", None, 100).await.unwrap();
+    assert!(!left.is_empty(), "of ten beginnings none was lost");
+    for upload in &left {
+        store.abort_upload(upload).await.unwrap();
+    }
+    let left = store.unfinished_uploads("", None, 100).await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 /// As S3 Express is listed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bucket_that_lists_in_no_order_conforms() {

@@ -250,7 +250,7 @@ impl Objects {
 
     pub(crate) fn begin_upload(&self, bucket: &str, key: &str) -> Result<String, Refusal> {
         let mut inner = self.inner.lock();
-        let id = format!("upload-{}", inner.next());
+        let id = format!("upload-{:016}", inner.next());
         let upload = Upload {
             key: key.to_owned(),
             parts: BTreeMap::new(),
@@ -327,6 +327,30 @@ impl Objects {
         let freed: u64 = upload.parts.values().map(|(bytes, _)| length(bytes)).sum();
         inner.bytes = inner.bytes.saturating_sub(freed);
         Ok(())
+    }
+
+    /// Uploads that are under way, as (key, id), in order, behind `after`; and whether there are more than
+    /// `limit`.
+    pub(crate) fn uploads(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        after: (&str, &str),
+        limit: usize,
+    ) -> Result<(Vec<(String, String)>, bool), Refusal> {
+        let mut inner = self.inner.lock();
+        let uploads = &inner.bucket(bucket)?.uploads;
+        let mut found: Vec<(String, String)> = uploads
+            .iter()
+            .map(|(id, upload)| (upload.key.clone(), id.clone()))
+            .filter(|(key, id)| key.starts_with(prefix) && (key.as_str(), id.as_str()) > after)
+            // Without an id the marker stands for all uploads of its key.
+            .filter(|(key, _)| !after.1.is_empty() || key.as_str() != after.0)
+            .collect();
+        found.sort_unstable();
+        let more = found.len() > limit;
+        found.truncate(limit);
+        Ok((found, more))
     }
 
     pub(crate) fn lifecycle(&self, bucket: &str) -> Result<Option<Vec<LifecycleRule>>, Refusal> {

@@ -15,7 +15,7 @@ pub enum Operation {
     Get,
     /// HeadObject.
     Head,
-    /// ListObjectsV2.
+    /// ListObjectsV2 and ListMultipartUploads.
     List,
     /// DeleteObject and DeleteObjects.
     Delete,
@@ -91,6 +91,7 @@ fn on_bucket(method: &Method, has: &dyn Fn(&str) -> bool) -> (Operation, &'stati
         Method::GET if has("lifecycle") => (Operation::Bucket, "s3:GetLifecycleConfiguration"),
         Method::GET if has("versioning") => (Operation::Bucket, "s3:GetBucketVersioning"),
         Method::GET if has("location") => (Operation::Bucket, "s3:GetBucketLocation"),
+        Method::GET if has("uploads") => (Operation::List, "s3:ListBucketMultipartUploads"),
         Method::GET => (Operation::List, "s3:ListBucket"),
         Method::HEAD => (Operation::Bucket, "s3:ListBucket"),
         Method::PUT if has("lifecycle") => (Operation::Bucket, "s3:PutLifecycleConfiguration"),
@@ -135,6 +136,13 @@ mod tests {
                 Operation::List,
                 "",
                 "s3:ListBucket",
+            ),
+            (
+                "GET",
+                "/b?uploads&prefix=x",
+                Operation::List,
+                "",
+                "s3:ListBucketMultipartUploads",
             ),
             (
                 "GET",

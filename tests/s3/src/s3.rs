@@ -19,7 +19,8 @@ use s3s::{
         DeletedObject, ETag, ETagCondition, GetBucketLifecycleConfigurationInput,
         GetBucketLifecycleConfigurationOutput, GetBucketVersioningInput, GetBucketVersioningOutput,
         GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput,
-        HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output, Object,
+        HeadObjectOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput,
+        ListObjectsV2Input, ListObjectsV2Output, MultipartUpload, Object,
         PutBucketLifecycleConfigurationInput, PutBucketLifecycleConfigurationOutput,
         PutBucketVersioningInput, PutBucketVersioningOutput, PutObjectInput, PutObjectOutput,
         StreamingBlob, UploadPartInput, UploadPartOutput,
@@ -396,6 +397,40 @@ impl S3 for Service {
         self.objects
             .abort_upload(&input.bucket, &input.key, &input.upload_id)?;
         answer(AbortMultipartUploadOutput::default())
+    }
+
+    async fn list_multipart_uploads(
+        &self,
+        request: S3Request<ListMultipartUploadsInput>,
+    ) -> Answer<ListMultipartUploadsOutput> {
+        let input = request.input;
+        let limit = input
+            .max_uploads
+            .map_or(PAGE_MAX, |max| usize::try_from(max).unwrap_or(0));
+        let after = (
+            input.key_marker.as_deref().unwrap_or_default(),
+            input.upload_id_marker.as_deref().unwrap_or_default(),
+        );
+        let prefix = input.prefix.as_deref().unwrap_or_default();
+        let (found, more) =
+            self.objects
+                .uploads(&input.bucket, prefix, after, limit.min(PAGE_MAX))?;
+        let last = found.last().filter(|_| more).cloned();
+        let (next_key_marker, next_upload_id_marker) = last.unzip();
+        let uploads = found.into_iter().map(|(key, id)| MultipartUpload {
+            key: Some(key),
+            upload_id: Some(id),
+            ..MultipartUpload::default()
+        });
+        answer(ListMultipartUploadsOutput {
+            uploads: Some(uploads.collect()),
+            is_truncated: Some(more),
+            next_key_marker,
+            next_upload_id_marker,
+            bucket: Some(input.bucket),
+            prefix: input.prefix,
+            ..ListMultipartUploadsOutput::default()
+        })
     }
 
     async fn create_bucket(
