@@ -16,6 +16,7 @@
 //! when it is inserted, while ours grow as their runs are expanded.
 
 mod entries;
+mod indexes;
 #[cfg(test)]
 mod tests;
 
@@ -34,7 +35,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 
-use self::entries::{Cached, Entries, Segment, Source, expand};
+use self::{
+    entries::{Cached, Entries, Segment, Source, expand},
+    indexes::Indexes,
+};
 use super::run::{Run, RunError};
 use crate::peers::{CacheCounts, Counters, GetCause, Place, Unit, ZonePeers};
 
@@ -144,6 +148,8 @@ pub struct ObjectCache {
     zone: Option<Arc<ZonePeers>>,
     counters: Arc<Counters>,
     inner: Mutex<Inner>,
+    /// Those of merged runs.
+    indexes: Mutex<Indexes>,
 }
 
 impl fmt::Debug for ObjectCache {
@@ -179,6 +185,7 @@ impl ObjectCache {
                 entries,
                 flights: FixedMap::default(),
             }),
+            indexes: Mutex::default(),
         })
     }
 
@@ -261,18 +268,7 @@ impl ObjectCache {
         after_damage: bool,
     ) -> Result<(Vec<(Unit, Arc<Cached>)>, bool), ReadError> {
         let (first, rest) = Unit::of_run(extent.object, extent.run_position, extent.run_bytes);
-        let one = |unit| async move {
-            if let Some(cached) = self.lookup(&unit) {
-                return Ok::<_, ReadError>((unit, cached, false));
-            }
-            let route = if after_damage {
-                Route::bucket(GetCause::Damaged)
-            } else {
-                self.route(&unit, reading)
-            };
-            let cached = self.wait_for(unit, route, false).await?;
-            Ok((unit, cached, true))
-        };
+        let one = |unit| self.unit(unit, reading, after_damage);
         let (_, cached, mut fresh) = one(first).await?;
         let complete = cached.expanded(extent.run_position).is_some() || !cached.has_bytes();
         let mut units = vec![(first, cached)];
@@ -284,6 +280,25 @@ impl ObjectCache {
             }
         }
         Ok((units, fresh))
+    }
+
+    /// A unit, and whether it was not in memory.
+    async fn unit(
+        self: &Arc<Self>,
+        unit: Unit,
+        reading: Reading,
+        after_damage: bool,
+    ) -> Result<(Unit, Arc<Cached>, bool), ReadError> {
+        if let Some(cached) = self.lookup(&unit) {
+            return Ok((unit, cached, false));
+        }
+        let route = if after_damage {
+            Route::bucket(GetCause::Damaged)
+        } else {
+            self.route(&unit, reading)
+        };
+        let cached = self.wait_for(unit, route, false).await?;
+        Ok((unit, cached, true))
     }
 
     /// Bytes do not have their checksums: they are forgotten, and who alone sent them is not asked again

@@ -14,6 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{
     BUDGET_UNIT, FetchPath, Fetched, Limits, PartitionAnswer, Wanted,
     cache::{ReadError, Reading},
+    index::{PIECE_BYTES, has_pieces, pieces},
     plan::{Found, bytes_max, readable_end},
     run::{Run, Selected, Take},
 };
@@ -33,10 +34,9 @@ const BUDGET_WAIT: Duration = Duration::from_secs(1);
 /// A partition to be read.
 struct Job {
     id: PartitionId,
+    /// As they were located.
     extents: Vec<Extent>,
     take: Take,
-    /// Extents from here on are not needed for `take`, but perhaps by the next read.
-    ahead: usize,
     /// What is known of the reader.
     reader: Reader,
 }
@@ -73,6 +73,13 @@ impl Reader {
             self.cold_units = self.cold_units.saturating_add(1);
         }
     }
+}
+
+/// What to read of a partition: extents, or pieces of large ones.
+struct Cut {
+    extents: Vec<Extent>,
+    /// Those from here on are not needed now, but perhaps by the next read.
+    ahead: usize,
 }
 
 /// What came of it.
@@ -157,7 +164,11 @@ impl FetchPath {
             scans: cold_units.is_some_and(|units| units > self.settings.scan_units),
         };
         for _ in 0..=RELOCATIONS_MAX {
-            match self.read_extents(&mut job, &mut done).await {
+            let read = match self.cut(&job).await {
+                Ok(cut) => self.read_extents(&cut, &mut job, &mut done).await,
+                Err(error) => Err(error),
+            };
+            match read {
                 Ok(()) => break,
                 Err((ReadError::Gone, extent)) => {
                     metrics::counter!("aquifer_fetch_relocated_total").increment(1);
@@ -186,13 +197,52 @@ impl FetchPath {
         done
     }
 
+    /// Cuts large extents into pieces, as far as they are needed now or soon.
+    async fn cut(&self, job: &Job) -> Result<Cut, (ReadError, Extent)> {
+        let take = &job.take;
+        let soon = u64::try_from(self.settings.objects_read_ahead).unwrap_or(0);
+        let soon = soon.saturating_mul(u64::from(PIECE_BYTES));
+        let mut extents: Vec<Extent> = Vec::new();
+        // Bytes of what is there so far.
+        let mut bytes = 0u64;
+        for extent in &job.extents {
+            if !has_pieces(extent) {
+                bytes = bytes.saturating_add(bytes_from(extent, take.from));
+                extents.push(*extent);
+                continue;
+            }
+            let left = take.bytes_max.saturating_add(soon).saturating_sub(bytes);
+            if left == 0 && !extents.is_empty() {
+                break;
+            }
+            let epoch = self.view.upload_epoch();
+            let reading = job.reader.reading(!is_tail(&extent.object, epoch));
+            let index = self.cache.index(extent, reading).await;
+            let index = index.map_err(|error| (error, *extent))?;
+            let mut end = take.from;
+            for piece in pieces(extent, &index, take.from, left) {
+                bytes = bytes.saturating_add(bytes_from(&piece, take.from));
+                end = piece.end_offset;
+                if piece.base_offset < take.before {
+                    extents.push(piece);
+                }
+            }
+            // What follows may only be read once all of this one was.
+            if end < extent.end_offset {
+                break;
+            }
+        }
+        Ok(Cut::new(extents, take))
+    }
+
     /// Reads extents until the bounds are reached; `job.take` then says how to go on.
     async fn read_extents(
         &self,
+        cut: &Cut,
         job: &mut Job,
         done: &mut Done,
     ) -> Result<(), (ReadError, Extent)> {
-        let (needed, ahead) = job.extents.split_at(job.ahead.min(job.extents.len()));
+        let (needed, ahead) = cut.extents.split_at(cut.ahead.min(cut.extents.len()));
         let at_once = self.settings.objects_read_ahead.max(1);
         let mut asked_bucket = false;
         let until = self.ports.clock.now().plus(READ_MAX);
@@ -265,7 +315,6 @@ impl FetchPath {
             .keep_extents(job.id, job.take.from, &located.extents);
         job.extents = located.extents;
         job.extents.retain(|e| e.base_offset < job.take.before);
-        job.ahead = job.extents.len();
         !job.extents.is_empty()
     }
 }
@@ -278,13 +327,6 @@ impl Job {
         share: Share,
         limits: &Limits,
     ) -> Self {
-        let mut bytes = extents.first().map_or(0, |e| bytes_from(e, share.from));
-        let needed = extents.iter().skip(1).take_while(|extent| {
-            let more = bytes < share.bytes;
-            bytes += u64::from(extent.raw_bytes);
-            more
-        });
-        let ahead = 1 + needed.count();
         Self {
             id,
             extents,
@@ -295,9 +337,21 @@ impl Job {
                 at_least_one: share.at_least_one,
                 leader_epoch: marks.leader_epoch,
             },
-            ahead,
             reader: Reader::default(),
         }
+    }
+}
+
+impl Cut {
+    fn new(extents: Vec<Extent>, take: &Take) -> Self {
+        let mut bytes = extents.first().map_or(0, |e| bytes_from(e, take.from));
+        let needed = extents.iter().skip(1).take_while(|extent| {
+            let more = bytes < take.bytes_max;
+            bytes += u64::from(extent.raw_bytes);
+            more
+        });
+        let ahead = 1 + needed.count();
+        Self { extents, ahead }
     }
 }
 

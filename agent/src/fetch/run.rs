@@ -4,6 +4,7 @@ use aquifer_format::{
     batch::{BatchError, Batches, RecordBatch},
     block::{self, BlockError},
     ids::{LeaderEpoch, ObjectLevel, Offset},
+    object::IndexError,
 };
 use aquifer_metadata_api::extent::Extent;
 use bytes::Bytes;
@@ -17,6 +18,9 @@ pub enum RunError {
     /// A block holds something else than batches.
     #[error("damaged record batch: {0}")]
     Batch(#[from] BatchError),
+    /// The run does not end with an index that can be read.
+    #[error("damaged index: {0}")]
+    Index(#[from] IndexError),
     /// The extent names bytes that the run doesn't have.
     #[error("the run has no batch at byte {raw_start}, or not {raw_bytes} bytes of them")]
     NoSuchBytes {

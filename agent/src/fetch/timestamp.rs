@@ -17,12 +17,13 @@ use aquifer_metadata_api::{
 use super::{
     FetchPath,
     cache::{ReadError, Reading},
+    index::{has_pieces, pieces},
     run::{RunError, Selected, Take},
 };
 
 /// Times that the leader is asked again because an object was gone.
 const TRIES_MAX: usize = 4;
-/// Extents looked through where headers promise a timestamp that no record has (a producer may write
+/// Extents, or pieces of large ones, looked through where headers promise a timestamp that no record has (a producer may write
 /// such headers).
 const EXTENTS_MAX: usize = 64;
 
@@ -111,9 +112,19 @@ impl FetchPath {
         let mut looked_through = 0;
         while let Some(last) = extents.last().copied() {
             for extent in extents {
-                looked_through += 1;
-                if let Some(found) = self.search_extent(target, bounds, &extent).await? {
-                    return Ok(Some(found));
+                let parts = self.parts(target, bounds, &extent).await?;
+                if target == Target::Max {
+                    return self.search_largest(bounds, &parts).await;
+                }
+                looked_through += usize::from(parts.is_empty());
+                for part in parts {
+                    looked_through += 1;
+                    if let Some(found) = self.search_extent(target, bounds, &part).await? {
+                        return Ok(Some(found));
+                    }
+                    if looked_through >= EXTENTS_MAX {
+                        return Ok(None);
+                    }
                 }
             }
             let Target::AtOrAfter(time) = target else {
@@ -142,6 +153,52 @@ impl FetchPath {
             extents.truncate(EXTENTS_MAX);
         }
         Ok(None)
+    }
+
+    /// What of an extent may have the record: pieces, where it is a large one.
+    async fn parts(
+        &self,
+        target: Target,
+        bounds: (Offset, Offset),
+        extent: &Extent,
+    ) -> Result<Vec<Extent>, ReadError> {
+        if !has_pieces(extent) {
+            return Ok(vec![*extent]);
+        }
+        let index = self.cache.index(extent, Reading::Usual).await?;
+        let mut parts = pieces(extent, &index, bounds.0, u64::MAX);
+        parts.retain(|part| {
+            let late_enough = match target {
+                Target::AtOrAfter(time) => part.max_timestamp >= time,
+                Target::Max => true,
+            };
+            late_enough && part.base_offset < bounds.1
+        });
+        Ok(parts)
+    }
+
+    /// The first of the records with the largest timestamp, looked for where headers promise the largest first.
+    async fn search_largest(
+        &self,
+        bounds: (Offset, Offset),
+        parts: &[Extent],
+    ) -> Result<Option<FoundRecord>, SearchError> {
+        let mut parts = parts.to_vec();
+        parts.sort_by_key(|part| (std::cmp::Reverse(part.max_timestamp), part.base_offset));
+        let order = |found: &FoundRecord| (found.timestamp, std::cmp::Reverse(found.offset));
+        let mut best: Option<FoundRecord> = None;
+        for part in parts.iter().take(EXTENTS_MAX) {
+            let beaten = |best: &FoundRecord| {
+                best.timestamp > part.max_timestamp
+                    || (best.timestamp == part.max_timestamp && best.offset < part.base_offset)
+            };
+            if best.as_ref().is_some_and(beaten) {
+                break;
+            }
+            let found = self.search_extent(Target::Max, bounds, part).await?;
+            best = best.into_iter().chain(found).max_by_key(order);
+        }
+        Ok(best)
     }
 
     async fn search_extent(

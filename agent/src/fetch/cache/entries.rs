@@ -94,7 +94,7 @@ impl Cached {
     }
 
     /// Adds the bytes of `begin..end` (positions in the object) that are here to `out`.
-    fn gather(&self, begin: u64, end: u64, out: &mut Vec<Bytes>) {
+    pub(super) fn gather(&self, begin: u64, end: u64, out: &mut Vec<Bytes>) {
         let mut at = self.position;
         for piece in &self.stored {
             let piece_end = at + u64::try_from(piece.len()).expect("usize fits");
@@ -139,7 +139,8 @@ pub(super) fn expand(units: &[Arc<Cached>], position: u64, bytes: u32) -> Option
     Some((run.clone(), grown))
 }
 
-fn join(mut pieces: Vec<Bytes>) -> Bytes {
+/// The pieces as one; no copy where there is only one.
+pub(super) fn join(mut pieces: Vec<Bytes>) -> Bytes {
     if pieces.len() <= 1 {
         return pieces.pop().unwrap_or_default();
     }

@@ -15,11 +15,11 @@ use aquifer_format::{
     block::BlockCompression,
     codec::Codec,
     ids::{
-        ClusterId, Incarnation, ObjectId, ObjectLevel, PartitionId, PartitionIndex, SessionId,
-        TopicId, UploadEpoch, WriterSlot,
+        ClusterId, Incarnation, LeaderEpoch, ObjectId, ObjectLevel, Offset, PartitionId,
+        PartitionIndex, SessionId, TopicId, UploadEpoch, WriterSlot,
     },
     key::object_key,
-    object::ObjectBuilder,
+    object::{ObjectBuilder, StreamBuilder},
 };
 use aquifer_metadata_api::{
     CommitChannel, Metadata, MetadataError, WatchChannel,
@@ -28,7 +28,7 @@ use aquifer_metadata_api::{
     fake::Fake,
     kafka::KafkaCall,
     live::LiveObjects,
-    locate::{LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
+    locate::{LocatePartition, LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
     mark::JournalMark,
     register::{AgentAddress, RegisterRequest, Registration},
 };
@@ -53,7 +53,10 @@ use parking_lot::Mutex;
 use crate::{
     api::{self, Reply, RequestContext},
     connection::{ConnectionHandle, ConnectionId},
-    fetch::{FetchPath, FetchSettings},
+    fetch::{
+        FetchPath, FetchSettings,
+        run::{Run, Take},
+    },
     session::AgentSession,
     view::{View, ViewSettings},
 };
@@ -65,12 +68,26 @@ pub(super) struct Counted {
     pub(super) locates: AtomicU64,
     pub(super) barriers: AtomicU64,
     swaps: Mutex<BTreeMap<ObjectId, ObjectId>>,
+    /// Partitions of which all that lies before the extent's end was merged into it.
+    merged: Mutex<BTreeMap<PartitionId, Extent>>,
 }
 
 impl Counted {
     fn swap(&self, extent: &mut Extent) {
         if let Some(object) = self.swaps.lock().get(&extent.object) {
             extent.object = *object;
+        }
+    }
+
+    /// Puts the merged extent in the place of those that it was made of.
+    fn put_merged(&self, partition: PartitionId, from: Offset, extents: &mut Vec<Extent>) {
+        let Some(merged) = self.merged.lock().get(&partition).copied() else {
+            return;
+        };
+        let before = extents.len();
+        extents.retain(|extent| extent.base_offset >= merged.end_offset);
+        if extents.len() < before && merged.end_offset > from {
+            extents.insert(0, merged);
         }
     }
 }
@@ -87,20 +104,28 @@ impl Metadata for Counted {
 
     async fn locate(&self, request: LocateRequest) -> Result<LocateReply, MetadataError> {
         self.locates.fetch_add(1, Ordering::Relaxed);
+        let asked = request.partitions.clone();
         let mut reply = self.fake.locate(request).await?;
-        for located in reply.partitions.iter_mut().flatten() {
+        for (asked, located) in asked.iter().zip(&mut reply.partitions) {
+            let Some(located) = located else { continue };
             for extent in &mut located.extents {
                 self.swap(extent);
             }
+            self.put_merged(asked.partition, asked.from, &mut located.extents);
         }
         Ok(reply)
     }
 
     async fn offsets(&self, request: OffsetsRequest) -> Result<OffsetsReply, MetadataError> {
+        let asked = request.partitions.clone();
         let mut reply = self.fake.offsets(request).await?;
-        for found in reply.partitions.iter_mut().flatten() {
+        for ((partition, _), found) in asked.iter().zip(&mut reply.partitions) {
+            let Some(found) = found else { continue };
             if let Some(extent) = &mut found.extent {
                 self.swap(extent);
+                let mut extents = vec![*extent];
+                self.put_merged(*partition, Offset(0), &mut extents);
+                *extent = extents[0];
             }
         }
         Ok(reply)
@@ -185,6 +210,7 @@ impl Bed {
             locates: AtomicU64::new(0),
             barriers: AtomicU64::new(0),
             swaps: Mutex::default(),
+            merged: Mutex::default(),
         });
         let memory = Arc::new(MemoryStore::new());
         let faults = Faults::new(FaultPlan::default());
@@ -305,6 +331,107 @@ impl Bed {
             .unwrap();
         self.memory.delete(&[from]).await.unwrap();
         self.metadata.swaps.lock().insert(object, new);
+    }
+
+    /// Merges all that a partition has into one run of level 1, but for batches that `keeps` says no to; the
+    /// objects that it was in go. The leader names the run from now on.
+    pub(super) async fn merge(&self, id: PartitionId, keeps: impl Fn(i64) -> bool) -> Extent {
+        let object = ObjectId {
+            level: ObjectLevel::L1,
+            writer: WriterSlot::COMPACTOR,
+            ..self.next_object()
+        };
+        let mut builder = StreamBuilder::new(self.cluster(), object, BlockCompression::Off);
+        builder.begin_run(id, true).unwrap();
+        let mut old = Vec::new();
+        for extent in self.located(id).await {
+            for batch in self.batches_of(&extent).await {
+                if keeps(batch.header.base_offset.0) {
+                    builder.push(batch.into()).unwrap();
+                }
+            }
+            old.push(object_key(self.cluster(), &extent.object));
+        }
+        let run = builder.end_run(Vec::new()).unwrap();
+        builder.finish().unwrap();
+        let key = object_key(self.cluster(), &object);
+        let payload = builder.take(usize::MAX);
+        self.memory
+            .put(&key, payload, PutMode::Create)
+            .await
+            .unwrap();
+        self.memory.delete(&old).await.unwrap();
+        let extent = Extent {
+            object,
+            run_position: run.position,
+            run_bytes: run.stored_bytes,
+            raw_start: 0,
+            raw_bytes: run.expanded_bytes,
+            base_offset: run.base_offset,
+            end_offset: run.end_offset,
+            max_timestamp: run.max_timestamp,
+            log_append_time: None,
+        };
+        self.metadata.merged.lock().insert(id, extent);
+        extent
+    }
+
+    /// Moves the merged run of a partition to another object.
+    pub(super) async fn move_merged(&self, id: PartitionId) {
+        let old = self.metadata.merged.lock().get(&id).copied().unwrap();
+        let object = ObjectId {
+            unique: self.next_object().unique,
+            ..old.object
+        };
+        let from = object_key(self.cluster(), &old.object);
+        let to = object_key(self.cluster(), &object);
+        let bytes = self.memory.get(&from).await.unwrap();
+        self.memory
+            .put(&to, vec![bytes], PutMode::Create)
+            .await
+            .unwrap();
+        self.memory.delete(&[from]).await.unwrap();
+        let extent = Extent { object, ..old };
+        self.metadata.merged.lock().insert(id, extent);
+    }
+
+    /// The extents of a partition as they were committed.
+    pub(super) async fn located(&self, id: PartitionId) -> Vec<Extent> {
+        let request = LocateRequest {
+            partitions: vec![LocatePartition {
+                partition: id,
+                from: Offset(0),
+                max_bytes: u64::MAX,
+            }],
+        };
+        let reply = self.fake.locate(request).await.unwrap();
+        reply.partitions[0].clone().unwrap().extents
+    }
+
+    /// The batches of an extent of level 0 as readers get them.
+    async fn batches_of(&self, extent: &Extent) -> Vec<RecordBatch> {
+        let key = object_key(self.cluster(), &extent.object);
+        let end = extent.run_position + u64::from(extent.run_bytes);
+        let range = extent.run_position..end;
+        let stored = self.memory.get_range(&key, range).await.unwrap();
+        let run = Run::expand(&stored).unwrap();
+        let take = Take {
+            from: Offset(0),
+            before: Offset(i64::MAX),
+            bytes_max: u64::MAX,
+            at_least_one: true,
+            leader_epoch: LeaderEpoch(0),
+        };
+        let mut selected = Vec::new();
+        run.select(extent, &take, &mut selected).unwrap();
+        let batches = selected.into_iter().map(|selected| {
+            let batch = RecordBatch::parse(selected.bytes).unwrap();
+            let time = extent.log_append_time;
+            let header = batch.patched_header(selected.base_offset, LeaderEpoch(0), time);
+            let bytes = [&header.encode()[..], &batch.payload()[..]].concat();
+            RecordBatch::parse(bytes.into()).unwrap()
+        });
+        batches.collect()
     }
 
     fn context(&self, api_key: i16, api_version: i16) -> RequestContext {

@@ -3,6 +3,7 @@
 
 mod bed;
 mod fetching;
+mod merged;
 mod objects;
 mod offsets;
 mod sessions;
