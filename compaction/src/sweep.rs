@@ -15,6 +15,9 @@
 //!   the halt is written, the sweeper that saw the object does nothing but try that.
 //! - Before more than 5 % of the listed bytes and more than 1 GiB go, it stops and asks: see [`Approval`].
 //!
+//! Uploads in parts that nobody ended are aborted at the same age, without a question to the leader: an upload that
+//! is not finished is nobody's object.
+//!
 //! What metadata itself released is not an orphan; its deletion is journaled and none of this module's
 //! business.
 
@@ -35,6 +38,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 mod approval;
+mod uploads;
 
 pub use approval::Approval;
 
@@ -97,6 +101,8 @@ pub struct SweepReport {
     pub deleted_objects: u64,
     /// Their bytes.
     pub deleted_bytes: u64,
+    /// Uploads in parts that were begun as long ago, and aborted now.
+    pub aborted_uploads: u64,
 }
 
 /// What a sweeper is doing.
@@ -299,6 +305,13 @@ impl Sweeper {
             return Ok(SweepState::Refusing(report));
         }
         self.delete(identity, found.orphans, &mut report).await?;
+        self.abort_uploads(identity, &mut report).await?;
+        if report.aborted_uploads > 0 {
+            tracing::info!(
+                uploads = report.aborted_uploads,
+                "aborted uploads that nobody had ended"
+            );
+        }
         if report.deleted_objects > 0 {
             tracing::info!(
                 objects = report.deleted_objects,

@@ -152,6 +152,7 @@ async fn only_old_objects_that_nobody_committed_go() {
             orphan_bytes: KIB,
             deleted_objects: 1,
             deleted_bytes: KIB,
+            aborted_uploads: 0,
         }
     );
     // Released objects are metadata's own to delete.
@@ -347,4 +348,42 @@ async fn regression_a_sweep_that_did_not_see_the_bucket_is_repeated_within_a_min
     let took = bed.ports.clock.now().since(finished);
     assert!(took >= SweepSettings::default().interval, "{took:?}");
     bed.ports.tasks.kill();
+}
+
+#[tokio::test(start_paused = true)]
+async fn uploads_that_nobody_ended_are_aborted_at_the_age_of_orphans() {
+    let bed = Bed::new();
+    bed.fake.advance_upload_epoch(61);
+    let cluster = bed.fake.cluster();
+    let other = ClusterId(Uuid::from_u128(77));
+    let earlier = ObjectId {
+        incarnation: Incarnation(0),
+        ..id(1, 4)
+    };
+    let mut uploads = Vec::new();
+    for (key, stays) in [
+        (object_key(cluster, &id(1, 1)), false),
+        (object_key(cluster, &id(1, 2)), false),
+        (object_key(cluster, &id(2, 3)), true),
+        (object_key(cluster, &id(62, 3)), true),
+        (object_key(cluster, &earlier), true),
+        (object_key(other, &id(1, 5)), true),
+        ("something/else".to_owned(), true),
+    ] {
+        let upload = bed.memory.begin_upload(&key).await.unwrap();
+        upload
+            .part(0, vec![Bytes::from_static(b"x")])
+            .await
+            .unwrap();
+        uploads.push((key, stays, upload));
+    }
+    let report = done(bed.sweep().await);
+    assert_eq!(report.aborted_uploads, 2);
+    let left = bed.memory.unfinished_uploads("", None, 100).await.unwrap();
+    for (key, stays, _) in &uploads {
+        assert_eq!(left.iter().any(|u| u.key == *key), *stays, "{key}");
+    }
+    let (_, _, aborted) = &uploads[0];
+    assert!(aborted.finish(1, 1).await.is_err());
+    assert_eq!(done(bed.sweep().await).aborted_uploads, 0);
 }
