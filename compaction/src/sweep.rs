@@ -500,7 +500,7 @@ impl Sweeper {
 }
 
 /// Whether no commit of it can succeed any more, by a wide margin.
-fn is_old(id: &ObjectId, epoch: UploadEpoch) -> bool {
+pub(crate) fn is_old(id: &ObjectId, epoch: UploadEpoch) -> bool {
     epoch.0.saturating_sub(id.upload_epoch.0) > SWEEP_AGE_EPOCHS_MIN
 }
 

@@ -1,5 +1,9 @@
 //! `aquifer inspect object`: header, runs, blocks and footer of an object, with all checksums verified.
 
+mod runs;
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use anyhow::{Result, bail};
@@ -114,11 +118,29 @@ impl Found {
         if self.blocks.is_empty() {
             return Ok(());
         }
+        self.print_runs(printer)?;
         let records: Vec<Record> = self.blocks.iter().map(Block::record).collect();
         printer.heading("")?;
         printer.table(&COLUMNS, &records)?;
         if batches {
             self.print_batches(printer)?;
+        }
+        Ok(())
+    }
+
+    /// Runs with an index, and the transactions that it names.
+    fn print_runs<W: std::io::Write>(&self, printer: &mut Printer<W>) -> Result<()> {
+        let Some(footer) = &self.footer else {
+            return Ok(());
+        };
+        for (columns, records) in [
+            (&runs::RUN_COLUMNS[..], runs::runs(footer)),
+            (&runs::ABORTED_COLUMNS[..], runs::aborted(footer)),
+        ] {
+            if !records.is_empty() {
+                printer.heading("")?;
+                printer.table(columns, &records)?;
+            }
         }
         Ok(())
     }
@@ -214,6 +236,7 @@ impl Block {
         let codec = match codec {
             BlockCodec::None => "none",
             BlockCodec::Zstd => "zstd",
+            BlockCodec::Index => "index",
         };
         let problem = self.batches.as_ref().err();
         Record {
@@ -375,6 +398,3 @@ fn level(level: ObjectLevel) -> &'static str {
 fn length(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
-
-#[cfg(test)]
-mod tests;

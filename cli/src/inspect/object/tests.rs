@@ -3,11 +3,11 @@ use aquifer_format::{
     block::BlockCompression,
     codec::Codec,
     ids::{
-        ClusterId, Incarnation, ObjectId, PartitionIndex, ProducerEpoch, ProducerId, Sequence,
-        TopicId, UploadEpoch, WriterSlot,
+        ClusterId, Incarnation, LeaderEpoch, ObjectId, Offset, PartitionIndex, ProducerEpoch,
+        ProducerId, Sequence, TopicId, UploadEpoch, WriterSlot,
     },
     key::parse_cluster_id,
-    object::ObjectBuilder,
+    object::{AbortedTransaction, ObjectBuilder, StreamBuilder},
 };
 
 use super::*;
@@ -138,6 +138,71 @@ fn an_object_under_another_name_is_told() {
     assert_eq!(found.problems.len(), 1);
     assert!(
         found.problems[0].contains("it was written as"),
+        "{:?}",
+        found.problems
+    );
+}
+
+/// An object of a compactor: a compacted run with an aborted transaction, and a plain one behind it.
+fn merged_object() -> Bytes {
+    let id = ObjectId {
+        writer: WriterSlot::COMPACTOR,
+        level: ObjectLevel::L2,
+        ..id()
+    };
+    let mut builder = StreamBuilder::new(cluster(), id, BlockCompression::Off);
+    let partition = PartitionId::new(TopicId(cluster().0), PartitionIndex(3));
+    for (base, cleaned) in [(10, true), (50, false)] {
+        builder.begin_run(partition, cleaned).unwrap();
+        let batch = batch(Codec::None, 5);
+        let header = batch.patched_header(Offset(base), LeaderEpoch(0), None);
+        let bytes = [&header.encode()[..], &batch.payload()[..]].concat();
+        let batch = RecordBatch::parse(bytes.into()).unwrap();
+        builder.push(batch.into()).unwrap();
+        let aborted = AbortedTransaction {
+            first_offset: Offset(11),
+            producer_id: ProducerId(77),
+            last_offset: Offset(13),
+        };
+        let aborted = if cleaned { vec![aborted] } else { Vec::new() };
+        builder.end_run(aborted).unwrap();
+    }
+    builder.finish().unwrap();
+    builder.take(usize::MAX).concat().into()
+}
+
+#[test]
+fn merged_objects_show_runs_indexes_and_aborted_transactions() {
+    let object = merged_object();
+    let found = Found::of(&object, None);
+    assert_eq!(found.problems, Vec::<String>::new());
+    let lines: Vec<Value> = printed(&found, OutputForm::Json)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of_kind =
+        |kind: &str| -> Vec<&Value> { lines.iter().filter(|line| line["kind"] == kind).collect() };
+    let runs = of_kind("run");
+    assert_eq!(runs.len(), 2);
+    assert_eq!(runs[0]["compacted"], json!(true));
+    assert_eq!(
+        (&runs[0]["base_offset"], &runs[0]["end_offset"]),
+        (&json!(10), &json!(15))
+    );
+    assert_eq!(runs[1]["compacted"], json!(false));
+    let aborted = of_kind("aborted_transaction");
+    assert_eq!(aborted.len(), 1);
+    assert_eq!(aborted[0]["producer_id"], json!(77));
+    assert_eq!(of_kind("block").len(), 2);
+    assert_eq!(lines[0]["level"], json!("l2"));
+    // A flipped bit in the index is told.
+    let footer = found.footer.as_ref().unwrap();
+    let end = usize::try_from(footer.runs[0].range().end).unwrap();
+    let mut bad = object.to_vec();
+    bad[end - 6] ^= 1;
+    let found = Found::of(&bad.into(), None);
+    assert!(
+        found.problems.iter().any(|p| p.contains("index")),
         "{:?}",
         found.problems
     );
