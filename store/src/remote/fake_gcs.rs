@@ -2,21 +2,23 @@
 //!
 //! It reads, lists and deletes through Google's XML API, which `object_store` speaks, but uploads only through the
 //! JSON API. So a proxy stands before it that turns the one into the other: the emulator keeps the objects and
-//! judges their preconditions.
+//! judges their preconditions. Uploads in parts are the proxy's own until they are complete.
 
 #![allow(
     clippy::disallowed_methods,
     reason = "a server for tests, which knows no ports"
 )]
 
-use std::{error::Error, process::Command};
+mod parts;
+
+use std::{error::Error, process::Command, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{ETAG, HOST, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, ETAG, HOST, TRANSFER_ENCODING},
     http::request::Parts,
     server::conn::http1,
     service::service_fn,
@@ -27,6 +29,7 @@ use hyper_util::{
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 
+use self::parts::{Step, Uploads};
 use super::server_process::{Says, ServerProcess, exchange};
 
 type Upstream = Client<HttpConnector, Full<Bytes>>;
@@ -83,10 +86,15 @@ impl FakeGcs {
 
 async fn serve(listener: TcpListener, upstream: String) {
     let client: Upstream = Client::builder(TokioExecutor::new()).build_http();
+    let uploads = Arc::new(Uploads::default());
     while let Ok((stream, _)) = listener.accept().await {
         let (client, upstream) = (client.clone(), upstream.clone());
+        let uploads = Arc::clone(&uploads);
         tokio::spawn(async move {
-            let answer = |request| answer(client.clone(), upstream.clone(), request);
+            let answer = |request| {
+                let uploads = Arc::clone(&uploads);
+                answer(client.clone(), upstream.clone(), uploads, request)
+            };
             // An error is the client's going away.
             let _ = http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service_fn(answer))
@@ -98,10 +106,21 @@ async fn serve(listener: TcpListener, upstream: String) {
 async fn answer(
     client: Upstream,
     upstream: String,
+    uploads: Arc<Uploads>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Failed> {
     let (mut head, body) = request.into_parts();
-    let body = body.collect().await?.to_bytes();
+    let mut body = body.collect().await?.to_bytes();
+    let completes = match uploads.step(&head, &body) {
+        Some(Step::Answer(answer)) => return Ok(answer),
+        Some(Step::Whole(whole)) => {
+            body = whole;
+            head.method = Method::PUT;
+            head.headers.remove(CONTENT_LENGTH);
+            true
+        }
+        None => false,
+    };
     let upload = upload(&head);
     let (method, target) = match &upload {
         Some(target) => (Method::POST, target.clone()),
@@ -119,7 +138,7 @@ async fn answer(
     let (mut head, body) = client.request(forwarded).await?.into_parts();
     let body = body.collect().await?.to_bytes();
     if upload.is_some() && head.status == StatusCode::OK {
-        return uploaded(&body);
+        return uploaded(&body, completes);
     }
     head.headers.remove(TRANSFER_ENCODING);
     Ok(Response::from_parts(head, Full::new(body)))
@@ -140,17 +159,25 @@ fn upload(head: &Parts) -> Option<String> {
     ))
 }
 
-/// What the XML API answers to an upload of which the JSON API told this.
-fn uploaded(told: &[u8]) -> Result<Response<Full<Bytes>>, Failed> {
+/// What the XML API answers to an upload, or the last request of one in parts, of which the JSON API told this.
+fn uploaded(told: &[u8], completes: bool) -> Result<Response<Full<Bytes>>, Failed> {
     let told: serde_json::Value = serde_json::from_slice(told)?;
     let text = |name: &str| {
         told[name]
             .as_str()
             .ok_or("an upload without etag or generation")
     };
+    let etag = format!("\"{}\"", text("etag")?);
+    let said = if completes {
+        format!(
+            "<CompleteMultipartUploadResult><ETag>{etag}</ETag></CompleteMultipartUploadResult>"
+        )
+    } else {
+        String::new()
+    };
     let response = Response::builder()
-        .header(ETAG, format!("\"{}\"", text("etag")?))
+        .header(ETAG, etag)
         .header("x-goog-generation", text("generation")?)
-        .body(Full::default())?;
+        .body(Full::new(Bytes::from(said)))?;
     Ok(response)
 }

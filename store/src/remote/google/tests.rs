@@ -30,10 +30,10 @@ async fn a_google_bucket_conforms() {
     };
     let whole = store(&server.endpoint, BUCKET, "");
     assert_eq!(whole.describe(), "gs://aquifer-test");
-    crate::conformance::check_whole_objects(Arc::new(whole), "s/").await;
+    crate::conformance::check(Arc::new(whole), "s/").await;
     let below = store(&server.endpoint, BUCKET, "below/here");
     assert_eq!(below.describe(), "gs://aquifer-test/below/here");
-    crate::conformance::check_whole_objects(Arc::new(below), "s/").await;
+    crate::conformance::check(Arc::new(below), "s/").await;
 
     let missing = store(&server.endpoint, "no-such-bucket-here", "");
     for mode in [PutMode::Create, PutMode::Overwrite] {
