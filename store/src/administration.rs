@@ -28,6 +28,8 @@ pub enum Subject {
     CreateOnce,
     /// Whether objects and ranges of them can be read.
     Read,
+    /// Whether objects can be written in parts.
+    Upload,
     /// Whether objects can be listed.
     List,
     /// Whether objects can be deleted.
@@ -45,6 +47,7 @@ impl fmt::Display for Subject {
             Self::Write => "write",
             Self::CreateOnce => "create-once",
             Self::Read => "read",
+            Self::Upload => "upload",
             Self::List => "list",
             Self::Delete => "delete",
             Self::Lifecycle => "lifecycle",

@@ -11,17 +11,20 @@ const CONTENT: &[u8] = b"aquifer bucket check";
 
 /// What is written, in the order of the keys. Where folders are more than parts of names, as in an Azure account
 /// with a hierarchical namespace, `order/a` may be listed before `order-a`.
-const NAMES: [&str; 4] = ["object", "order-a", "order/a", "race"];
+const NAMES: [&str; 5] = ["object", "order-a", "order/a", "race", "upload"];
 
 pub(super) async fn check(store: &dyn ObjectStore, probe: &str) -> Report {
     let mut report = Report::new(store.describe());
     let keys = NAMES.map(|name| format!("{probe}/{name}"));
-    let [object, order @ .., race] = &keys;
+    let [object, order @ .., race, uploaded] = &keys;
     write_and_read(store, object, &mut report).await;
     let wrote = report.of(Subject::Write) == Some(&Verdict::Good);
     if report.refusals().next().is_none() {
         create_once(store, race, &mut report).await;
-        report.add(Subject::List, list(store, probe, order, &keys).await);
+        report.add(Subject::Upload, upload(store, uploaded).await);
+        if report.of(Subject::Upload) == Some(&Verdict::Good) {
+            report.add(Subject::List, list(store, probe, order, &keys).await);
+        }
     }
     let deleted = store.delete(&keys).await;
     let left = match &deleted {
@@ -72,6 +75,24 @@ async fn create_once(store: &dyn ObjectStore, race: &str, report: &mut Report) {
         }
     }
     report.add(Subject::CreateOnce, judge_race(winners));
+}
+
+async fn upload(store: &dyn ObjectStore, key: &str) -> Verdict {
+    let bytes = u64::try_from(CONTENT.len()).unwrap_or(u64::MAX);
+    let uploaded = async {
+        let upload = store.begin_upload(key).await?;
+        upload.part(0, vec![Bytes::from_static(CONTENT)]).await?;
+        upload.finish(1, bytes).await
+    };
+    match uploaded.await {
+        Ok(()) => {}
+        Err(error) => return Verdict::Refused(error.to_string()),
+    }
+    match store.get(key).await {
+        Ok(read) if read == CONTENT => Verdict::Good,
+        Ok(_) => Verdict::Refused("what is read is not what was uploaded in parts".to_owned()),
+        Err(error) => Verdict::Refused(error.to_string()),
+    }
 }
 
 async fn list(

@@ -172,12 +172,13 @@ impl Bucket {
     fn resource(&self, action: &str) -> String {
         let S3Settings { bucket, prefix, .. } = &self.settings;
         match (action, prefix.as_str()) {
-            ("s3:PutObject" | "s3:GetObject" | "s3:DeleteObject", "") => {
-                format!("arn:aws:s3:::{bucket}/*")
-            }
-            ("s3:PutObject" | "s3:GetObject" | "s3:DeleteObject", prefix) => {
-                format!("arn:aws:s3:::{bucket}/{prefix}/*")
-            }
+            (
+                "s3:PutObject" | "s3:GetObject" | "s3:DeleteObject" | "s3:AbortMultipartUpload",
+                prefix,
+            ) => match prefix {
+                "" => format!("arn:aws:s3:::{bucket}/*"),
+                prefix => format!("arn:aws:s3:::{bucket}/{prefix}/*"),
+            },
             _ => format!("arn:aws:s3:::{bucket}"),
         }
     }
@@ -190,6 +191,7 @@ impl Bucket {
             if wrote {
                 report.add(Subject::CreateOnce, self.create_once().await?);
                 report.add(Subject::Read, self.read().await?);
+                report.add(Subject::Upload, self.upload().await?);
             }
             report.add(Subject::List, self.list(wrote).await?);
             report.add(Subject::Lifecycle, self.lifecycle().await?);
@@ -321,6 +323,48 @@ impl Bucket {
             }
         }
         Ok(Verdict::Good)
+    }
+
+    /// Begins an upload in parts, looks for it, and aborts it.
+    async fn upload(&self) -> Result<Verdict, Stop> {
+        let begun = self
+            .client
+            .create_multipart_upload()
+            .bucket(&self.settings.bucket)
+            .key(self.key("upload"))
+            .send()
+            .await;
+        let begun = match begun {
+            Ok(begun) => begun,
+            Err(error) => return self.trouble(&error, "s3:PutObject").verdict(),
+        };
+        let listed = self
+            .client
+            .list_multipart_uploads()
+            .bucket(&self.settings.bucket)
+            .prefix(&self.probe)
+            .send()
+            .await;
+        let aborted = self
+            .client
+            .abort_multipart_upload()
+            .bucket(&self.settings.bucket)
+            .key(self.key("upload"))
+            .set_upload_id(begun.upload_id().map(str::to_owned))
+            .send()
+            .await;
+        if let Err(error) = aborted {
+            return self.trouble(&error, "s3:AbortMultipartUpload").verdict();
+        }
+        match listed {
+            Ok(_) => Ok(Verdict::Good),
+            Err(error) => Ok(Verdict::Warning(format!(
+                "uploads in parts that compactors leave when they die cannot be seen, so they stay and are paid for: \
+                 {}; or let a lifecycle rule abort incomplete multipart uploads",
+                self.trouble(&error, "s3:ListBucketMultipartUploads")
+                    .text()?
+            ))),
+        }
     }
 
     /// Whether a listing shows the object of the check.

@@ -32,7 +32,7 @@ fn refusal(report: &Report) -> (Subject, &str) {
 
 /// Nothing against the bucket, but that some servers do not tell of versions as S3 does.
 fn all_good(report: &Report) {
-    assert_eq!(report.findings.len(), 7, "{report:?}");
+    assert_eq!(report.findings.len(), 8, "{report:?}");
     let unknown = |subject, verdict: &Verdict| {
         let Verdict::Warning(text) = verdict else {
             return false;
@@ -182,6 +182,7 @@ async fn missing_rights_are_named() {
         ("s3:GetObject", Subject::Read),
         ("s3:ListBucket", Subject::List),
         ("s3:DeleteObject", Subject::Delete),
+        ("s3:AbortMultipartUpload", Subject::Upload),
     ] {
         server.set_faults(Faults {
             deny: [action.to_owned()].into(),
@@ -196,6 +197,7 @@ async fn missing_rights_are_named() {
     for (action, subject) in [
         ("s3:GetLifecycleConfiguration", Subject::Lifecycle),
         ("s3:GetBucketVersioning", Subject::Versioning),
+        ("s3:ListBucketMultipartUploads", Subject::Upload),
     ] {
         server.set_faults(Faults {
             deny: [action.to_owned()].into(),
@@ -255,7 +257,7 @@ async fn folders_and_memory_are_looked_at_as_far_as_that_goes() {
     for url in [url.as_str(), "mem://"] {
         let report = check(url, &Ports::system(), None).await.unwrap();
         assert_eq!(report.bucket, url);
-        assert_eq!(report.findings.len(), 5, "{report:?}");
+        assert_eq!(report.findings.len(), 6, "{report:?}");
         assert_eq!(report.refusals().count(), 0, "{report:?}");
     }
     let store = FolderStore::open(folder.path().join("b")).unwrap();

@@ -100,7 +100,7 @@ async fn an_azure_container_is_looked_at() {
     let warned = |(_, verdict): &&(Subject, Verdict)| matches!(verdict, Verdict::Warning(_));
     let warnings: Vec<Subject> = report.findings.iter().filter(warned).map(|f| f.0).collect();
     assert_eq!(warnings, [Subject::Lifecycle, Subject::Versioning]);
-    assert_eq!(report.findings.len(), 7, "{report:?}");
+    assert_eq!(report.findings.len(), 8, "{report:?}");
     let left = store(&server, CONTAINER, "").list("", None, 10).await;
     assert_eq!(left.unwrap(), [], "nothing stays");
 

@@ -60,6 +60,7 @@ async fn a_google_bucket_is_looked_at() {
         Subject::Write,
         Subject::CreateOnce,
         Subject::Read,
+        Subject::Upload,
         Subject::List,
         Subject::Delete,
     ] {
