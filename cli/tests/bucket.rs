@@ -40,7 +40,7 @@ async fn a_good_bucket_passes_and_others_say_why_not() {
     assert!(good.status.success(), "{out}{err}");
     let (title, findings) = out.split_once('\n').unwrap();
     assert_eq!(title.split_whitespace().next(), Some("CHECK"));
-    assert_eq!(findings.lines().count(), 7, "{out}");
+    assert_eq!(findings.lines().count(), 8, "{out}");
     assert!(findings.lines().all(|line| line.ends_with(" ok")), "{out}");
     assert_eq!(server.totals("bucket"), Some((0, 0)));
 

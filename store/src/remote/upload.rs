@@ -67,20 +67,28 @@ impl RemoteStore {
         let Ok(path) = self.path(key) else {
             return Ok(());
         };
-        match self.client.abort_multipart(&path, &id.to_owned()).await {
-            Ok(()) => Ok(()),
-            Err(error @ StoreError::NotFound { .. }) if !self.failure(&error).await.is_final => {
-                Ok(())
-            }
-            Err(error) => Err(self.put_error(key, &error).await),
+        let aborted = self.client.abort_multipart(&path, &id.to_owned()).await;
+        let Err(error) = aborted else {
+            return Ok(());
+        };
+        if self.has_ended(&error).await {
+            return Ok(());
         }
+        Err(self.put_error(key, &error).await)
+    }
+
+    /// Whether the error says that there is no such upload (any more).
+    async fn has_ended(&self, error: &StoreError) -> bool {
+        let missing = matches!(error, StoreError::NotFound { .. });
+        missing && !self.failure(error).await.is_final
     }
 
     /// The error of a part, or of the end.
     async fn upload_error(&self, key: &str, error: &StoreError) -> PutError {
-        match error {
-            StoreError::NotFound { .. } if !self.failure(error).await.is_final => parts::ended(key),
-            _ => self.put_error(key, error).await,
+        if self.has_ended(error).await {
+            parts::ended(key)
+        } else {
+            self.put_error(key, error).await
         }
     }
 

@@ -78,19 +78,17 @@ fn an_object_shows_its_runs_blocks_and_batches() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    let of_kind =
-        |kind: &str| -> Vec<&Value> { lines.iter().filter(|line| line["kind"] == kind).collect() };
-    assert_eq!(of_kind("object").len(), 1);
+    assert_eq!(of_kind(&lines, "object").len(), 1);
     assert_eq!(lines[0]["bytes"], object.len());
     assert_eq!(lines[0]["runs"], 2);
-    let blocks = of_kind("block");
+    let blocks = of_kind(&lines, "block");
     assert_eq!(blocks.len(), 2);
     assert_eq!(
         (&blocks[0]["position"], &blocks[0]["batches"]),
         (&json!(8), &json!(2))
     );
     assert_eq!(blocks[1]["partition"], 5);
-    let batches = of_kind("batch");
+    let batches = of_kind(&lines, "batch");
     let records: Vec<&Value> = batches.iter().map(|batch| &batch["records"]).collect();
     assert_eq!(records, [20, 3, 2]);
     assert!(batches.iter().all(|batch| batch["producer_id"] == 7));
@@ -171,6 +169,10 @@ fn merged_object() -> Bytes {
     builder.take(usize::MAX).concat().into()
 }
 
+fn of_kind<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    lines.iter().filter(|line| line["kind"] == kind).collect()
+}
+
 #[test]
 fn merged_objects_show_runs_indexes_and_aborted_transactions() {
     let object = merged_object();
@@ -180,9 +182,7 @@ fn merged_objects_show_runs_indexes_and_aborted_transactions() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    let of_kind =
-        |kind: &str| -> Vec<&Value> { lines.iter().filter(|line| line["kind"] == kind).collect() };
-    let runs = of_kind("run");
+    let runs = of_kind(&lines, "run");
     assert_eq!(runs.len(), 2);
     assert_eq!(runs[0]["compacted"], json!(true));
     assert_eq!(
@@ -190,10 +190,10 @@ fn merged_objects_show_runs_indexes_and_aborted_transactions() {
         (&json!(10), &json!(15))
     );
     assert_eq!(runs[1]["compacted"], json!(false));
-    let aborted = of_kind("aborted_transaction");
+    let aborted = of_kind(&lines, "aborted_transaction");
     assert_eq!(aborted.len(), 1);
     assert_eq!(aborted[0]["producer_id"], json!(77));
-    assert_eq!(of_kind("block").len(), 2);
+    assert_eq!(of_kind(&lines, "block").len(), 2);
     assert_eq!(lines[0]["level"], json!("l2"));
     // A flipped bit in the index is told.
     let footer = found.footer.as_ref().unwrap();
