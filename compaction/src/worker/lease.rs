@@ -10,14 +10,19 @@ use std::{
 
 use aquifer_format::ids::{ObjectId, ObjectLevel, UploadEpoch, WriterSlot};
 use aquifer_metadata_api::{
-    Upkeep,
+    MetadataError, Upkeep,
     upkeep::{Job, JobToken, Renewal, Renewed, WorkerId},
 };
 use aquifer_store::{Monotonic, Ports};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tracing::debug;
 
 use super::JobError;
+
+/// How often a call is made before the job is given up: the leader may be changing.
+const TRIES_MAX: u32 = 8;
+/// Pause before it is made again, times the number of tries.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// What the leader said last.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +41,10 @@ struct Shared {
     metadata: Arc<dyn Upkeep>,
     ports: Ports,
     standing: watch::Sender<Standing>,
+    /// One renewal at a time: a leader that takes the job over gives one token.
+    renewing: Mutex<()>,
+    /// When a question was asked that the leader answered.
+    heard: Arc<watch::Sender<Option<Monotonic>>>,
     read_bytes: AtomicU64,
 }
 
@@ -46,14 +55,15 @@ pub struct JobLease {
 }
 
 impl JobLease {
-    /// A lease that was given at `asked_at` or later. [`Self::keep`] renews it.
-    pub(super) fn new(
+    /// A lease that was given when a leader was heard last. [`Self::keep`] renews it.
+    pub(crate) fn new(
         job: Job,
         worker: WorkerId,
         metadata: Arc<dyn Upkeep>,
         ports: Ports,
-        asked_at: Monotonic,
+        heard: Arc<watch::Sender<Option<Monotonic>>>,
     ) -> Self {
+        let asked_at = heard.borrow().unwrap_or_else(|| ports.clock.now());
         let (standing, _) = watch::channel(Standing {
             token: job.token,
             upload_epoch: job.upload_epoch,
@@ -67,6 +77,8 @@ impl JobLease {
                 metadata,
                 ports,
                 standing,
+                renewing: Mutex::new(()),
+                heard,
                 read_bytes: AtomicU64::new(0),
             }),
         }
@@ -149,6 +161,47 @@ impl JobLease {
         JobError::Lost
     }
 
+    /// Makes a call with the token of the moment, some times where the leader is not available. Where it refuses,
+    /// the lease is renewed first: a new leader knows no token but its own.
+    pub(crate) async fn asked<T, F>(
+        &self,
+        mut ask: impl FnMut(JobToken) -> F,
+    ) -> Result<T, JobError>
+    where
+        F: Future<Output = Result<T, MetadataError>>,
+    {
+        let mut tries = 0;
+        loop {
+            let token = self.token()?;
+            let answer = tokio::select! {
+                biased;
+                lost = self.lost() => return Err(lost),
+                answer = ask(token) => answer,
+            };
+            tries += 1;
+            match answer {
+                Ok(answer) => return Ok(answer),
+                Err(MetadataError::Unavailable { .. }) if tries < TRIES_MAX => {
+                    self.ports().sleep(PAUSE * tries).await;
+                }
+                Err(error @ MetadataError::Refused { .. }) if tries < TRIES_MAX => {
+                    if self.refresh(token).await? == token {
+                        return Err(error.into());
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Renews the lease at once, unless that was done since `token` was the token; returns the token then.
+    pub(crate) async fn refresh(&self, token: JobToken) -> Result<JobToken, JobError> {
+        if self.token()? == token {
+            self.renew(self.shared.job.lease / 3, Some(token)).await;
+        }
+        self.token()
+    }
+
     /// Renews the lease until it is lost. An answer that does not come leaves the job to go on: swaps are safe
     /// without a lease, and who has the inputs by then is told by the first answer that does come.
     pub(super) async fn keep(&self) -> JobError {
@@ -158,18 +211,24 @@ impl JobLease {
             // Counted from the question, not from now: after a pause the renewal is the first thing.
             let due = shared.standing.borrow().asked_at.plus(every);
             shared.ports.clock.sleep_until(due).await;
-            self.renew(every).await;
+            self.renew(every, None).await;
             if shared.standing.borrow().lost {
                 return JobError::Lost;
             }
         }
     }
 
-    async fn renew(&self, patience: Duration) {
+    /// Asks once; `only`: unless there is another token by now.
+    async fn renew(&self, patience: Duration, only: Option<JobToken>) {
         let shared = &self.shared;
+        let _one_at_a_time = shared.renewing.lock().await;
+        let token = shared.standing.borrow().token;
+        if only.is_some_and(|only| only != token) {
+            return;
+        }
         let asked_at = shared.ports.clock.now();
         let mut job = shared.job.clone();
-        job.token = shared.standing.borrow().token;
+        job.token = token;
         let renewal = Renewal {
             worker: shared.worker,
             job,
@@ -181,6 +240,7 @@ impl JobLease {
                 token,
                 upload_epoch,
             })) => {
+                shared.heard.send_replace(Some(asked_at));
                 shared.standing.send_replace(Standing {
                     token,
                     upload_epoch,
@@ -189,6 +249,7 @@ impl JobLease {
                 });
             }
             Some(Ok(Renewed::Lost)) => {
+                shared.heard.send_replace(Some(asked_at));
                 shared.standing.send_modify(|standing| standing.lost = true);
             }
             Some(Err(error)) => {

@@ -1,17 +1,17 @@
 //! Swapping what is durable, in pieces that the leader decides quickly.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use aquifer_format::{
-    ids::{ObjectId, Offset, PartitionId},
+    ids::{LeaderTerm, ObjectId, Offset, PartitionId},
     limits::{JOB_OBJECTS_MAX, SWAP_EXTENTS_MAX, SWAP_OBJECTS_MAX, SWAP_RANGES_MAX},
 };
 use aquifer_metadata_api::{
     MetadataError,
-    upkeep::{MergedExtent, RangeOutcome, SwapObject, SwapRange, SwapReply, SwapRequest},
+    upkeep::{
+        JobToken, MergedExtent, RangeOutcome, SwapObject, SwapRange, SwapReply, SwapRequest,
+        WorkerId,
+    },
 };
 use metrics::counter;
 
@@ -19,11 +19,6 @@ use super::{
     JobError, JobLease,
     output::{Output, WrittenRun},
 };
-
-/// How often a swap is sent before the job is given up: the leader may be changing.
-const TRIES_MAX: u32 = 8;
-/// Pause before it is sent again, times the number of tries.
-const PAUSE: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Debug)]
 struct Waiting {
@@ -177,26 +172,23 @@ impl Swaps {
     }
 
     async fn ask(&self, piece: &[Waiting], objects: &[Output]) -> Result<SwapReply, JobError> {
-        let request = request_of(piece, objects);
-        let mut tries = 0;
+        let lease = &self.lease;
+        let request = request_of(lease.worker(), piece, objects);
         loop {
-            let request = SwapRequest {
-                worker: self.lease.worker(),
-                token: self.lease.token()?,
-                ..request.clone()
-            };
-            let answer = tokio::select! {
-                biased;
-                lost = self.lease.lost() => return Err(lost),
-                answer = self.lease.metadata().swap(request) => answer,
-            };
-            tries += 1;
-            match answer {
-                Ok(reply) => return Ok(reply),
-                Err(MetadataError::Unavailable { .. }) if tries < TRIES_MAX => {
-                    self.lease.ports().sleep(PAUSE * tries).await;
-                }
-                Err(error) => return Err(error.into()),
+            let mut used = None;
+            let asking = lease.asked(|token| {
+                used = Some(token);
+                lease.metadata().swap(SwapRequest {
+                    token,
+                    ..request.clone()
+                })
+            });
+            let reply = asking.await?;
+            // A new leader knows no token but its own, and gives one to whoever has the job.
+            let fenced = reply.outcomes.contains(&RangeOutcome::Fenced);
+            match used.filter(|_| fenced) {
+                Some(token) if lease.refresh(token).await? != token => {}
+                _ => return Ok(reply),
             }
         }
     }
@@ -221,7 +213,7 @@ fn piece_of(ranges: &[Waiting]) -> usize {
     within.count().max(1)
 }
 
-fn request_of(piece: &[Waiting], objects: &[Output]) -> SwapRequest {
+fn request_of(worker: WorkerId, piece: &[Waiting], objects: &[Output]) -> SwapRequest {
     let mut named = BTreeMap::new();
     for written in piece.iter().flat_map(|range| &range.runs) {
         named.entry(written.object).or_insert(0);
@@ -262,9 +254,10 @@ fn request_of(piece: &[Waiting], objects: &[Output]) -> SwapRequest {
         .flat_map(|range| range.inputs.iter().copied())
         .collect();
     SwapRequest {
-        worker: aquifer_metadata_api::upkeep::WorkerId(0),
-        token: aquifer_metadata_api::upkeep::JobToken {
-            term: aquifer_format::ids::LeaderTerm(0),
+        worker,
+        // That of the moment is put in as it is sent.
+        token: JobToken {
+            term: LeaderTerm(0),
             number: 0,
         },
         objects: told,
