@@ -132,6 +132,8 @@ impl Command {
 }
 
 #[derive(Debug, Args)]
+// A folder that can be copied needs no backups beside it.
+#[command(mut_arg("backup_interval", |argument| argument.default_value("0s")))]
 pub(crate) struct Dev {
     /// Folder for all data; it is made if it isn't there
     #[arg(

@@ -10,27 +10,32 @@ use aquifer_agent::{
 };
 use aquifer_compaction::sweep::{SweepSettings, Sweeper};
 use aquifer_metadata::{
-    Leader, LeaderSettings,
+    Leader, LeaderSettings, Role,
     journal::{Journal, sqlite::SqliteJournal},
 };
-use aquifer_metadata_api::register::AgentAddress;
+use aquifer_metadata_api::{Upkeep, register::AgentAddress};
 use aquifer_store::{ObjectStore, Ports, location::Wrapping};
+use tokio::sync::watch;
 
 use crate::{
     arguments::{BlockCompression, ClientMetrics, Clients, Dev, Tuning},
     broker_configs,
+    compactor::Compaction,
     data_folder::DataFolder,
+    upkeep,
 };
 
 /// How long the end of the metadata service may take.
 const LEADER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything that runs in one process.
-#[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) broker: Arc<Broker>,
     pub(crate) leader: Leader,
     journal: Arc<SqliteJournal>,
+    compaction: Option<Compaction>,
+    /// Ends with the process, and whoever follows it.
+    _role: watch::Sender<Role>,
     /// The agent's tasks end before the metadata service does.
     agent_ports: Ports,
 }
@@ -54,6 +59,8 @@ impl Process {
             group_lag_metrics: dev.groups.group_lag_metrics.into(),
             ..LeaderSettings::default()
         };
+        let settings = upkeep::with(settings, &dev.upkeep);
+        let backups = settings.backup;
         let leader = Leader::start_on(
             Arc::clone(&journal) as Arc<dyn Journal>,
             Arc::clone(&store),
@@ -63,6 +70,15 @@ impl Process {
         .await
         .with_context(|| format!("the metadata in {} cannot be served", path.display()))?;
         let metadata = leader.metadata();
+        let (role, leading) = watch::channel(Role::Leader(Arc::clone(&metadata)));
+        let journal_port = Arc::clone(&journal) as Arc<dyn Journal>;
+        upkeep::start_backups(ports, journal_port, Arc::clone(&store), leading, backups);
+        let compaction = Compaction::beside(
+            ports,
+            &dev.compaction,
+            Arc::clone(&metadata) as Arc<dyn Upkeep>,
+            Arc::clone(&store),
+        );
         Sweeper::new(
             Arc::clone(&store),
             metadata,
@@ -76,13 +92,16 @@ impl Process {
             broker,
             leader,
             journal,
+            compaction,
+            _role: role,
             agent_ports,
         })
     }
 
     /// Finishes what was accepted and stops, in this order: the agent, the metadata service, the journal.
     pub(crate) async fn stop(&self) -> Result<()> {
-        self.broker.drain().await;
+        let compaction = Compaction::stop_beside(self.compaction.as_ref());
+        tokio::join!(self.broker.drain(), compaction);
         self.agent_ports.tasks.kill();
         self.leader.stop(LEADER_PATIENCE).await;
         self.journal.close().await?;

@@ -41,6 +41,7 @@ mod start_position;
 mod sweeping;
 mod topic;
 mod units;
+mod upkeep;
 mod usage;
 
 use std::process::ExitCode;

@@ -6,7 +6,10 @@ use anyhow::{Result, anyhow, bail};
 use aquifer_metadata::{
     LeaderSettings,
     grpc::{self, GrpcServer, GrpcServerSettings},
-    journal::postgres::{PostgresJournal, PostgresSettings},
+    journal::{
+        Journal,
+        postgres::{PostgresJournal, PostgresSettings},
+    },
     member::{Member, MemberSettings},
     role::Role,
 };
@@ -23,7 +26,7 @@ use crate::{
     },
     broker_configs, http, metadata_admin, open_files, secret,
     signals::{Stop, on_threads},
-    sql_projection, sweeping,
+    sql_projection, sweeping, upkeep,
 };
 
 /// Connections to expect: some per agent.
@@ -65,6 +68,7 @@ async fn serve(
         let configs = broker_configs::configs(&arguments.broker_configs);
         broker_configs::warn_of_idle(&configs);
         let settings = leader_settings(authority(&host, port), configs, &arguments.groups);
+        let settings = upkeep::with(settings, &arguments.upkeep);
         let starting = ServedMetadata::start(
             &ports,
             postgres,
@@ -168,12 +172,15 @@ impl ServedMetadata {
     ) -> Result<Self> {
         let settings = PostgresSettings::new(postgres);
         let journal = PostgresJournal::connect(settings, ports.clone()).await?;
+        let journal: Arc<dyn Journal> = Arc::new(journal);
         let endpoint = leader.endpoint.clone();
+        let backups = leader.backup;
         let settings = MemberSettings {
             leader,
             ..MemberSettings::default()
         };
-        let member = Member::start(Arc::new(journal), store, ports, settings);
+        let member = Member::start(Arc::clone(&journal), Arc::clone(&store), ports, settings);
+        upkeep::start_backups(ports, journal, store, member.role(), backups);
         let server = grpc::serve(
             ports,
             listener,

@@ -17,11 +17,12 @@ use crate::{
     address::{Advertised, authority},
     agent::{ServedAgent, Sockets, follow_fence},
     arguments::cluster::Server,
+    compactor::Compaction,
     http::{self, Readiness},
     metadata::{ServedMetadata, bind, follow_role, leader_settings},
     open_files, secret,
     signals::{Stop, on_threads},
-    sql_projection, sweeping,
+    sql_projection, sweeping, upkeep,
 };
 
 /// Runs until a signal ends it.
@@ -68,10 +69,13 @@ async fn serve(arguments: &Server, mut stop: Stop) -> Result<()> {
             &arguments.postgres.postgres,
             Arc::clone(&store),
             listener,
-            leader_settings(
-                authority(&host, port),
-                settings.broker_configs.clone(),
-                &arguments.groups,
+            upkeep::with(
+                leader_settings(
+                    authority(&host, port),
+                    settings.broker_configs.clone(),
+                    &arguments.groups,
+                ),
+                &arguments.upkeep,
             ),
             secret.clone(),
         );
@@ -94,6 +98,13 @@ async fn serve(arguments: &Server, mut stop: Stop) -> Result<()> {
         &arguments.postgres.postgres,
         metadata.member.role(),
     )?;
+    let compaction = Compaction::beside_agent(
+        &ports,
+        &arguments.compaction,
+        endpoint.clone(),
+        &secret,
+        Arc::clone(&store),
+    );
     let endpoints = vec![endpoint];
     let starting = ServedAgent::start(&ports, settings, sockets, endpoints, &secret, store);
     let starting = telling(starting, metadata.member.role(), &readiness);
@@ -118,7 +129,7 @@ async fn serve(arguments: &Server, mut stop: Stop) -> Result<()> {
     stop.asked().await;
     info!("stopping: clients move, what was accepted is finished; once more stops at once");
     let ending = async {
-        agent.stop().await;
+        tokio::join!(agent.stop(), Compaction::stop_beside(compaction.as_ref()));
         metadata.stop().await;
     };
     stop.finish(ending).await?;

@@ -48,13 +48,25 @@ pub(crate) struct Work {
         long,
         env = "AQUIFER_COMPACTION_MEMORY",
         value_name = "BYTES",
-        default_value = "448MiB"
+        default_value = "448MiB",
+        value_parser = memory
     )]
     pub(crate) compaction_memory: Bytes,
 
     /// Folder for keys of large compacted topics; the default is the system's for temporary files
     #[arg(long, env = "AQUIFER_COMPACTION_SPILL", value_name = "DIR")]
     pub(crate) compaction_spill: Option<PathBuf>,
+}
+
+/// Least memory of a job: inputs are read in pieces that are worth a request each.
+const MEMORY_MIN: u64 = 64 << 20;
+
+fn memory(text: &str) -> Result<Bytes, String> {
+    let bytes: Bytes = text.parse()?;
+    if bytes.0 < MEMORY_MIN {
+        return Err(format!("it must be at least {}", Bytes(MEMORY_MIN)));
+    }
+    Ok(bytes)
 }
 
 /// Compaction in a process that serves, too.
@@ -116,4 +128,16 @@ pub(crate) struct Upkeep {
         value_parser = above_zero::<Span>
     )]
     pub(crate) upload_epoch: Span,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_memory_is_told() {
+        assert_eq!(memory("64MiB"), Ok(Bytes(MEMORY_MIN)));
+        assert_eq!(memory("63MiB"), Err("it must be at least 64MiB".to_owned()));
+        assert!(memory("much").is_err());
+    }
 }
