@@ -36,7 +36,7 @@ pub async fn merge(
     outputs: &mut Outputs,
     swaps: &mut Swaps,
 ) -> Result<(), JobError> {
-    let (partitions, ranges) = match &lease.job().kind {
+    let (partitions, ranges): (Vec<_>, Option<&[MergeRange]>) = match &lease.job().kind {
         JobKind::MergeObjects { objects, .. } => {
             let partitions = source.partitions(objects).await?;
             let from_the_first = partitions.into_iter().map(|id| (id, Offset(0)));
@@ -313,8 +313,7 @@ impl Merging<'_> {
         if !open.runs.is_empty() {
             self.swaps.add(
                 open.partition,
-                open.from,
-                open.to,
+                (open.from, open.to),
                 open.runs,
                 open.inputs,
                 None,

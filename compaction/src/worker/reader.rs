@@ -52,6 +52,7 @@ pub(crate) struct Begun {
 pub(crate) struct Reader<'a> {
     source: &'a Source,
     leader_epoch: LeaderEpoch,
+    with_indexes: bool,
     extents: Vec<Extent>,
     /// The one that comes next.
     next: usize,
@@ -65,10 +66,17 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(source: &'a Source, leader_epoch: LeaderEpoch, extents: &[Extent]) -> Self {
+    /// `with_indexes`: what the indexes of merged runs say is wanted, too.
+    pub(super) fn new(
+        source: &'a Source,
+        leader_epoch: LeaderEpoch,
+        extents: &[Extent],
+        with_indexes: bool,
+    ) -> Self {
         Self {
             source,
             leader_epoch,
+            with_indexes,
             extents: extents.to_vec(),
             next: 0,
             open: None,
@@ -108,10 +116,11 @@ impl<'a> Reader<'a> {
         if extent.base_offset < self.end_offset || extent.end_offset <= extent.base_offset {
             return Err(damaged(&extent.object, "its extents are not in order"));
         }
-        let index = if extent.object.level == ObjectLevel::L0 {
-            RunIndex::default()
+        let has_index = extent.object.level != ObjectLevel::L0;
+        let index = if self.with_indexes && has_index {
+            read_index(self.source.windows(), &extent, true).await?
         } else {
-            read_index(self.source.windows(), &extent).await?
+            RunIndex::default()
         };
         self.next += 1;
         self.open = Some(extent);
@@ -299,15 +308,20 @@ async fn next_block(windows: &Windows, place: &mut Place) -> Result<Bytes, JobEr
 }
 
 /// The index of an extent of level 1 and up.
-pub(super) async fn read_index(windows: &Windows, extent: &Extent) -> Result<RunIndex, JobError> {
+///
+/// `is_wanted`: so is the rest of the run, of which what fits into a window is read along with it.
+pub(super) async fn read_index(
+    windows: &Windows,
+    extent: &Extent,
+    is_wanted: bool,
+) -> Result<RunIndex, JobError> {
     let object = &extent.object;
     let run_bytes = u64::from(extent.run_bytes);
     let end = extent.run_position.saturating_add(run_bytes);
     let mut tail_bytes = INDEX_READ_BYTES.min(run_bytes);
     for _ in 0..2 {
         let from = end.saturating_sub(tail_bytes);
-        let tail = if run_bytes <= windows.window_bytes() {
-            // The whole run is wanted anyway.
+        let tail = if is_wanted && run_bytes <= windows.window_bytes() {
             let run = windows.read(object, extent.run_position, run_bytes, end);
             let length = usize::try_from(run_bytes).unwrap_or(usize::MAX);
             let run = run.await?;

@@ -98,12 +98,12 @@ impl Source {
 
     /// The batches of `extents` of a partition, which lie in order.
     pub fn run(&self, inputs: &Inputs, extents: &[Extent]) -> Box<dyn RunSource + '_> {
-        Box::new(self.reader(inputs, extents))
+        Box::new(Reader::new(self, inputs.leader_epoch(), extents, false))
     }
 
-    /// As [`Self::run`], extent by extent.
+    /// As [`Self::run`], extent by extent, with what the indexes of merged runs say.
     pub(crate) fn reader(&self, inputs: &Inputs, extents: &[Extent]) -> Reader<'_> {
-        Reader::new(self, inputs.leader_epoch(), extents)
+        Reader::new(self, inputs.leader_epoch(), extents, true)
     }
 
     /// Transactions of which aborted records are in these extents, by first offset.
@@ -115,7 +115,7 @@ impl Source {
             .iter()
             .filter(|extent| extent.object.level != ObjectLevel::L0);
         let indexes: Vec<_> = merged
-            .map(|extent| read_index(&self.windows, extent))
+            .map(|extent| read_index(&self.windows, extent, false))
             .collect();
         let lists: Vec<Vec<AbortedTransaction>> = stream::iter(indexes)
             .buffered(PARALLEL_GETS)

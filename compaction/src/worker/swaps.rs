@@ -111,7 +111,7 @@ impl Swaps {
         Ok(())
     }
 
-    /// Swaps a piece; what the leader had no time to look at is sent again, in halves.
+    /// Swaps a piece; what the leader had no time to look at is sent again.
     async fn swap(&mut self, piece: Vec<Waiting>, objects: &[Output]) -> Result<(), JobError> {
         let mut pieces = vec![piece];
         while let Some(piece) = pieces.pop() {
@@ -186,9 +186,11 @@ impl Swaps {
             let reply = asking.await?;
             // A new leader knows no token but its own, and gives one to whoever has the job.
             let fenced = reply.outcomes.contains(&RangeOutcome::Fenced);
-            match used.filter(|_| fenced) {
-                Some(token) if lease.refresh(token).await? != token => {}
-                _ => return Ok(reply),
+            let Some(token) = used.filter(|_| fenced) else {
+                return Ok(reply);
+            };
+            if lease.refresh(token).await? == token {
+                return Ok(reply);
             }
         }
     }
