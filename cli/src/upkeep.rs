@@ -54,8 +54,13 @@ pub(crate) fn start_backups(
 mod tests {
     use std::time::Duration;
 
+    use clap::Parser;
+
     use super::*;
-    use crate::units::Span;
+    use crate::{
+        arguments::{Arguments, Command},
+        units::Span,
+    };
 
     fn upkeep(backup_interval: Duration) -> Upkeep {
         Upkeep {
@@ -64,6 +69,27 @@ mod tests {
             compaction_fan_in: 4,
             upload_epoch: Span(Duration::from_millis(500)),
         }
+    }
+
+    #[test]
+    fn only_a_cluster_is_backed_up_by_default() {
+        let parsed = |words: &[&str]| Arguments::try_parse_from(words).unwrap().command;
+        let Command::Dev(dev) = parsed(&["aquifer", "dev"]) else {
+            panic!("another command");
+        };
+        assert_eq!(dev.upkeep.backup_interval, Span(Duration::ZERO));
+        let words = [
+            "aquifer",
+            "metadata",
+            "--postgres=p",
+            "--bucket=b",
+            "--cluster-secret=s",
+        ];
+        let Command::Metadata(metadata) = parsed(&words) else {
+            panic!("another command");
+        };
+        let interval = metadata.process.upkeep.backup_interval;
+        assert_eq!(interval, Span(Duration::from_secs(300)));
     }
 
     #[test]

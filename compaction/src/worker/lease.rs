@@ -19,8 +19,9 @@ use tracing::debug;
 
 use super::JobError;
 
-/// How often a call is made before the job is given up: the leader may be changing.
-const TRIES_MAX: u32 = 8;
+/// How often a call is made before the job is given up: the leader may be changing, and half a minute of waiting is
+/// less than the job done once more.
+const TRIES_MAX: u32 = 16;
 /// Pause before it is made again, times the number of tries.
 const PAUSE: Duration = Duration::from_millis(250);
 

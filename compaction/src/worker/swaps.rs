@@ -267,3 +267,103 @@ fn request_of(worker: WorkerId, piece: &[Waiting], objects: &[Output]) -> SwapRe
         ranges,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aquifer_format::{
+        ids::{Incarnation, ObjectLevel, PartitionIndex, TopicId, UploadEpoch, WriterSlot},
+        object::StreamedRun,
+    };
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::worker::Tally;
+
+    fn id(level: ObjectLevel, unique: u64) -> ObjectId {
+        ObjectId {
+            incarnation: Incarnation(1),
+            upload_epoch: UploadEpoch(1),
+            writer: WriterSlot::COMPACTOR,
+            level,
+            unique,
+        }
+    }
+
+    /// A range whose output is a run of this object, of `extents` in objects from `inputs` on.
+    fn range(at: i64, object: u32, extents: u32, inputs: u64) -> Waiting {
+        let partition = PartitionId::new(TopicId(Uuid::from_u128(1)), PartitionIndex(0));
+        let run = StreamedRun {
+            partition,
+            position: 8,
+            stored_bytes: 100,
+            expanded_bytes: 100,
+            batches: 1,
+            records: 10,
+            base_offset: Offset(at),
+            end_offset: Offset(at + 10),
+            max_timestamp: 5,
+        };
+        Waiting {
+            partition,
+            from: Offset(at),
+            to: Offset(at + 10),
+            runs: vec![WrittenRun {
+                object,
+                run,
+                tally: Tally::default(),
+            }],
+            inputs: (0..u64::from(extents.min(2)))
+                .map(|place| id(ObjectLevel::L0, inputs + place))
+                .collect(),
+            input_extents: usize::try_from(extents).unwrap(),
+            cleaned_through: None,
+        }
+    }
+
+    #[test]
+    fn a_piece_keeps_every_bound_of_a_request() {
+        let many = |count: usize, of: &dyn Fn(i64) -> Waiting| -> Vec<Waiting> {
+            (0..i64::try_from(count).unwrap()).map(of).collect()
+        };
+        let unsigned = |at: i64| at.unsigned_abs();
+        for (ranges, expected) in [
+            (many(3, &|at| range(at * 10, 0, 2, 0)), 3),
+            (many(600, &|at| range(at * 10, 0, 2, 0)), SWAP_RANGES_MAX),
+            (many(5, &|at| range(at * 10, 0, 8_192, 0)), 2),
+            (many(1, &|at| range(at * 10, 0, 20_000, 0)), 1),
+            (
+                many(100, &|at| range(at * 10, 0, 2, unsigned(at) * 2)),
+                JOB_OBJECTS_MAX / 2,
+            ),
+            (
+                many(100, &|at| range(at * 10, u32::try_from(at).unwrap(), 2, 0)),
+                SWAP_OBJECTS_MAX,
+            ),
+        ] {
+            assert_eq!(piece_of(&ranges), expected);
+        }
+    }
+
+    #[test]
+    fn a_request_names_only_the_objects_of_its_ranges() {
+        let objects: Vec<Output> = (0..4)
+            .map(|unique| Output {
+                id: id(ObjectLevel::L1, unique),
+                bytes: unique,
+            })
+            .collect();
+        let piece = [range(0, 1, 2, 70), range(10, 3, 1, 60), range(20, 1, 1, 70)];
+        let request = request_of(WorkerId(9), &piece, &objects);
+        let named: Vec<u64> = request.objects.iter().map(|named| named.bytes).collect();
+        assert_eq!(named, [1, 3]);
+        let of_ranges: Vec<u32> = request
+            .ranges
+            .iter()
+            .map(|range| range.extents[0].object)
+            .collect();
+        assert_eq!(of_ranges, [0, 1, 0]);
+        let inputs: Vec<u64> = request.inputs.iter().map(|input| input.unique).collect();
+        assert_eq!(inputs, [60, 70, 71]);
+        assert_eq!(request.worker, WorkerId(9));
+    }
+}

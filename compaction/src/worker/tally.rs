@@ -30,3 +30,40 @@ impl Tally {
         self.digest = digest.finalize();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aquifer_format::{batch::BatchBuilder, codec::Codec, ids::Offset};
+
+    use super::*;
+
+    fn header(base_offset: i64, value: &[u8]) -> (BatchHeader, usize) {
+        let mut builder = BatchBuilder::new(Codec::None).base_offset(Offset(base_offset));
+        builder.append(1, None, Some(value), &[]);
+        let batch = builder.build().unwrap();
+        (batch.header, batch.bytes.len())
+    }
+
+    #[test]
+    fn another_batch_another_place_and_another_order_are_told() {
+        let tally = |batches: &[(BatchHeader, usize)]| {
+            let mut tally = Tally::default();
+            for (header, bytes) in batches {
+                tally.add(header, *bytes);
+            }
+            tally
+        };
+        let (one, two) = (header(0, b"one"), header(1, b"two"));
+        let told = tally(&[one, two]);
+        assert_eq!((told.batches, told.records), (2, 2));
+        assert_eq!(told, tally(&[one, two]));
+        for other in [
+            vec![one],
+            vec![two, one],
+            vec![one, header(2, b"two")],
+            vec![one, header(1, b"owt")],
+        ] {
+            assert_ne!(told, tally(&other));
+        }
+    }
+}
