@@ -16,8 +16,14 @@ use super::{
     RowHash,
 };
 
+mod copies;
 mod leases;
 
+pub use copies::{
+    a_restored_journal_goes_on, a_restored_journal_keeps_lower_terms_out,
+    a_snapshot_has_the_pages_that_are_wanted, a_snapshot_is_of_one_moment,
+    a_snapshot_that_nobody_takes_ends, only_an_empty_journal_is_restored,
+};
 pub use leases::{
     a_holder_takes_its_own_lease_anew_with_a_higher_term, a_lease_is_taken_renewed_and_given_up,
     a_lease_that_ran_out_is_renewed_if_nobody_took_it, a_lease_that_ran_out_is_taken_by_another,
@@ -70,6 +76,12 @@ macro_rules! journal_conformance {
             trimming_keeps_the_last_row_and_what_pages_do_not_cover
             rows_and_pages_may_be_large_or_empty
             everything_is_there_after_opening_anew
+            a_snapshot_has_the_pages_that_are_wanted
+            a_snapshot_is_of_one_moment
+            a_snapshot_that_nobody_takes_ends
+            a_restored_journal_goes_on
+            a_restored_journal_keeps_lower_terms_out
+            only_an_empty_journal_is_restored
         }
     };
     (@each $storage:expr; $($name:ident)*) => {

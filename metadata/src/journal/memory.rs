@@ -15,10 +15,13 @@ use aquifer_store::{Clock, Monotonic};
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
 
 use super::{
     Appended, Journal, JournalError, Lease, LeaseOutcome, Loaded, Page, PageKey, Row, RowAt,
+    Snapshot, WantedPages,
     chain::{Seen, Standing, check_rows, standing},
+    pieces::Pieces,
 };
 
 /// Everything that the fake holds; also what [`MemorySwitches::copy`] takes and
@@ -51,6 +54,10 @@ pub enum Call {
     PutPages,
     /// [`Journal::load`].
     Load,
+    /// [`Journal::snapshot`].
+    Snapshot,
+    /// [`Journal::restore`].
+    Restore,
 }
 
 /// How a call fails.
@@ -159,6 +166,14 @@ impl MemoryJournal {
     }
 }
 
+fn page_of((key, (seq, bytes)): (&PageKey, &(JournalSeq, Bytes))) -> Page {
+    Page {
+        key: key.clone(),
+        seq: *seq,
+        bytes: bytes.clone(),
+    }
+}
+
 fn unavailable() -> JournalError {
     JournalError::Unavailable {
         reason: "switched off".to_owned(),
@@ -256,6 +271,16 @@ impl MemoryContent {
                 Appended::Durable
             }
         }
+    }
+
+    fn tail(&self) -> Option<RowAt> {
+        self.rows.back().map(|row| (row.seq, row.hash))
+    }
+
+    /// Neither rows nor pages, and nobody holds the lease.
+    fn is_empty(&self, now: Monotonic) -> bool {
+        let led = self.lease.as_ref().is_some_and(|held| held.expires > now);
+        self.rows.is_empty() && self.pages.is_empty() && !led
     }
 
     fn trim(&mut self) {
@@ -401,18 +426,65 @@ impl Journal for MemoryJournal {
     async fn load(&self) -> Result<Loaded, JournalError> {
         self.run(Call::Load, |content, _| {
             Ok(Loaded {
-                pages: content
-                    .pages
-                    .iter()
-                    .map(|(key, (seq, bytes))| Page {
-                        key: key.clone(),
-                        seq: *seq,
-                        bytes: bytes.clone(),
-                    })
-                    .collect(),
+                pages: content.pages.iter().map(page_of).collect(),
                 pages_through: content.pages_through,
-                tail: content.rows.back().map(|row| (row.seq, row.hash)),
+                tail: content.tail(),
             })
+        })
+        .await
+    }
+
+    async fn snapshot(
+        &self,
+        wanted: WantedPages,
+        to: mpsc::Sender<Vec<Page>>,
+    ) -> Result<Snapshot, JournalError> {
+        let taken = self.run(Call::Snapshot, |content, _| {
+            let there = &content.pages;
+            let pages: Vec<Page> = match wanted() {
+                None => there.iter().map(page_of).collect(),
+                Some(keys) => {
+                    let found = keys.iter().filter_map(|key| there.get_key_value(key));
+                    found.map(page_of).collect()
+                }
+            };
+            let snapshot = Snapshot {
+                pages_through: content.pages_through,
+                tail: content.tail(),
+            };
+            Ok((pages, snapshot))
+        });
+        let (pages, snapshot) = taken.await?;
+        let mut pieces = Pieces::new(to);
+        for page in pages {
+            pieces.push(page).await?;
+        }
+        pieces.finish().await?;
+        Ok(snapshot)
+    }
+
+    async fn restore(
+        &self,
+        mut pages: mpsc::Receiver<Vec<Page>>,
+        row: &Row,
+    ) -> Result<bool, JournalError> {
+        let mut all = BTreeMap::new();
+        while let Some(piece) = pages.recv().await {
+            let piece = piece.into_iter();
+            all.extend(piece.map(|page| (page.key, (page.seq, page.bytes))));
+        }
+        self.run(Call::Restore, |content, now| {
+            if !content.is_empty(now) || content.fence >= row.term {
+                return Ok(false);
+            }
+            *content = MemoryContent {
+                rows: VecDeque::from([row.clone()]),
+                pages: all,
+                pages_through: JournalSeq(row.seq.0.saturating_sub(1)),
+                fence: row.term,
+                lease: None,
+            };
+            Ok(true)
         })
         .await
     }

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 mod chain;
 pub mod conformance;
 pub mod memory;
+mod pieces;
 pub mod postgres;
 mod schema;
 pub mod sqlite;
@@ -229,26 +230,23 @@ pub trait Journal: Send + Sync + Debug + 'static {
     async fn load(&self) -> Result<Loaded, JournalError>;
 
     /// Sends pages of one consistent snapshot to `to`, in pieces of some MiB. `wanted` is called once the snapshot
-    /// stands, so that it can name every page that may have been written before; pages that it names and that are
-    /// not there are left out. What is returned is of the same snapshot. Ends with an error if `to` is closed.
+    /// stands, so that it can name every page that may have been written before; pages that it names (each once) and
+    /// that are not there are left out. What is returned is of the same snapshot. Rows may be trimmed meanwhile. Ends
+    /// with an error if `to` is closed.
     async fn snapshot(
         &self,
         wanted: WantedPages,
         to: mpsc::Sender<Vec<Page>>,
-    ) -> Result<Snapshot, JournalError> {
-        drop((wanted, to));
-        todo!("builder F: in each journal, then without a default")
-    }
+    ) -> Result<Snapshot, JournalError>;
 
-    /// Makes a journal out of pages and one row: only where there is neither row nor page nor lease. The fence is
-    /// `row.term` then, pages count as complete up to the row before it, and the next row follows it. All or
-    /// nothing; `Ok(false)` = the journal is not empty.
+    /// Makes a journal out of pages and one row: only where there is neither row nor page, nobody holds the lease,
+    /// and the fence is below `row.term`. The fence is `row.term` then, pages count as complete up to the row before
+    /// it, and the next row follows it. All or nothing; `Ok(false)` = the journal is not such a one. The end of
+    /// `pages` is their end: who gives them up half way drops the future. (After [`JournalError::InDoubt`] the same
+    /// call answers `false` if it took effect.)
     async fn restore(
         &self,
         pages: mpsc::Receiver<Vec<Page>>,
         row: &Row,
-    ) -> Result<bool, JournalError> {
-        let _ = (pages, row);
-        todo!("builder F: in each journal, then without a default")
-    }
+    ) -> Result<bool, JournalError>;
 }

@@ -1,7 +1,7 @@
 //! The journal in Postgres: production.
 //!
 //! One row per group commit, appended by one statement that checks fence and predecessor. Each purpose
-//! (appends, lease, pages, reads) has a connection of its own, so that none waits for another.
+//! (appends, lease, pages, reads, copies) has a connection of its own, so that none waits for another.
 
 use std::time::Duration;
 
@@ -11,15 +11,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use sqlx::{Connection, PgConnection, Row as _, postgres::PgRow};
+use tokio::sync::mpsc;
 
 use super::{
     Appended, Journal, JournalError, Lease, LeaseOutcome, Loaded, Page, PageKey, Row, RowAt,
+    Snapshot, WantedPages,
     chain::{Seen, Standing, check_rows, from_signed, hash_from, standing, to_signed},
     schema,
     sqlstate::{Effect, failure},
 };
 
 mod connect;
+mod copies;
 mod lease;
 mod pages;
 mod sql;
@@ -91,6 +94,7 @@ pub struct PostgresJournal {
     leases: Line,
     transfers: Line,
     reads: Line,
+    copies: Line,
     /// The table that was last known to be the active one.
     active: Mutex<Table>,
 }
@@ -121,6 +125,7 @@ impl PostgresJournal {
             leases: Line::default(),
             transfers: Line::default(),
             reads: Line::default(),
+            copies: Line::default(),
             active: Mutex::new(Table::A),
         })
     }
@@ -382,5 +387,29 @@ impl Journal for PostgresJournal {
         let loaded = self.within(limit, Effect::None, call).await?;
         line.give_back();
         Ok(loaded)
+    }
+
+    async fn snapshot(
+        &self,
+        wanted: WantedPages,
+        to: mpsc::Sender<Vec<Page>>,
+    ) -> Result<Snapshot, JournalError> {
+        let mut line = self.copies.checkout(&self.connector).await?;
+        let patience = (&self.ports, self.settings.transfer_timeout);
+        let snapshot = copies::snapshot(&mut line.connection, patience, wanted, to).await?;
+        line.give_back();
+        Ok(snapshot)
+    }
+
+    async fn restore(
+        &self,
+        pages: mpsc::Receiver<Vec<Page>>,
+        row: &Row,
+    ) -> Result<bool, JournalError> {
+        let mut line = self.copies.checkout(&self.connector).await?;
+        let patience = (&self.ports, self.settings.transfer_timeout);
+        let restored = copies::restore(&mut line.connection, patience, pages, row).await?;
+        line.give_back();
+        Ok(restored)
     }
 }

@@ -23,15 +23,18 @@ use sqlx::{
         SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteRow, SqliteSynchronous,
     },
 };
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, mpsc};
 
 use super::{
     Appended, Journal, JournalError, Lease, LeaseOutcome, Loaded, Page, PageKey, Row, RowAt,
+    Snapshot, WantedPages,
     chain::{Seen, Standing, check_rows, from_signed, hash_from, standing, to_signed},
+    pieces::Pieces,
     schema,
 };
 
 mod error;
+mod pages;
 mod sql;
 
 use error::{Effect, failure};
@@ -350,46 +353,6 @@ impl Writer {
             endpoint: String::new(),
         }))
     }
-
-    async fn load(&mut self) -> Result<Loaded, JournalError> {
-        let failed = |e: sqlx::Error| failure(&e, Effect::None);
-        let mut tx = self.connection.begin().await.map_err(failed)?;
-        let through: i64 = sqlx::query_scalar(sql::THROUGH)
-            .bind(SHARD)
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(failed)?;
-        let tail = sqlx::query(sql::TAIL)
-            .bind(SHARD)
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(failed)?;
-        let pages = sqlx::query(sql::PAGES)
-            .bind(SHARD)
-            .fetch_all(&mut *tx)
-            .await
-            .map_err(failed)?;
-        tx.commit().await.map_err(failed)?;
-        Ok(Loaded {
-            pages: pages.iter().map(page_from).collect::<Result<_, _>>()?,
-            pages_through: JournalSeq(from_signed(through)?),
-            tail: match tail {
-                Some(row) => Some((
-                    JournalSeq(from_signed(row.get("seq"))?),
-                    hash_from(row.get("hash"))?,
-                )),
-                None => None,
-            },
-        })
-    }
-}
-
-fn page_from(row: &SqliteRow) -> Result<Page, JournalError> {
-    Ok(Page {
-        key: PageKey(row.get("key")),
-        seq: JournalSeq(from_signed(row.get("seq"))?),
-        bytes: Bytes::from(row.get::<Vec<u8>, _>("bytes")),
-    })
 }
 
 fn row_from(row: &SqliteRow) -> Result<Row, JournalError> {
@@ -472,7 +435,43 @@ impl Journal for SqliteJournal {
     }
 
     async fn load(&self) -> Result<Loaded, JournalError> {
-        self.writer().await.get()?.load().await
+        let mut open = self.writer().await;
+        pages::load(&mut open.get()?.connection).await
+    }
+
+    async fn snapshot(
+        &self,
+        wanted: WantedPages,
+        to: mpsc::Sender<Vec<Page>>,
+    ) -> Result<Snapshot, JournalError> {
+        let taken = {
+            let mut open = self.writer().await;
+            pages::snapshot(&mut open.get()?.connection, wanted).await?
+        };
+        // Sent when the file is free again: it has one connection, and appends don't wait for whoever takes them.
+        let mut pieces = Pieces::new(to);
+        for page in taken.pages {
+            pieces.push(page).await?;
+        }
+        pieces.finish().await?;
+        Ok(Snapshot {
+            pages_through: taken.pages_through,
+            tail: taken.tail,
+        })
+    }
+
+    async fn restore(
+        &self,
+        pages: mpsc::Receiver<Vec<Page>>,
+        row: &Row,
+    ) -> Result<bool, JournalError> {
+        let now = self.clock.now();
+        let mut open = self.writer().await;
+        let writer = open.get()?;
+        if writer.lease.as_ref().is_some_and(|held| held.expires > now) {
+            return Ok(false);
+        }
+        pages::restore(&mut writer.connection, pages, row).await
     }
 }
 

@@ -3,12 +3,13 @@ use std::time::Duration;
 use aquifer_format::ids::{ClusterId, Incarnation, LeaderTerm, UploadEpoch};
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::*;
 use crate::{
     event::{Event, encode_row},
-    journal::{Appended, LeaseOutcome, NO_ROW, Page, PageKey, RowAt},
+    journal::{Appended, LeaseOutcome, NO_ROW, Page, PageKey, RowAt, Snapshot, WantedPages},
     state::decide,
 };
 
@@ -57,6 +58,18 @@ impl Journal for Canned {
 
     async fn load(&self) -> Result<Loaded, JournalError> {
         Ok(self.loaded.clone())
+    }
+
+    async fn snapshot(
+        &self,
+        _: WantedPages,
+        _: mpsc::Sender<Vec<Page>>,
+    ) -> Result<Snapshot, JournalError> {
+        panic!("recovery takes no snapshot")
+    }
+
+    async fn restore(&self, _: mpsc::Receiver<Vec<Page>>, _: &Row) -> Result<bool, JournalError> {
+        panic!("recovery restores nothing")
     }
 }
 

@@ -61,7 +61,11 @@ pub(super) async fn put(
     Ok(true)
 }
 
-async fn put_all(tx: &mut PgTransaction<'_>, mut pages: Vec<Page>) -> Result<(), sqlx::Error> {
+/// Writes pages unless newer ones are there.
+pub(super) async fn put_all(
+    tx: &mut PgTransaction<'_>,
+    mut pages: Vec<Page>,
+) -> Result<(), sqlx::Error> {
     // In key order, so that a deposed leader that writes at the same time can't make a deadlock; each key
     // once, which the statement needs.
     pages.sort_by_key(|page| page.seq);
@@ -133,7 +137,7 @@ pub(super) async fn load(connection: &mut PgConnection) -> Result<Loaded, Journa
     })
 }
 
-fn page_from(row: &PgRow) -> Result<Page, JournalError> {
+pub(super) fn page_from(row: &PgRow) -> Result<Page, JournalError> {
     Ok(Page {
         key: PageKey(row.get("key")),
         seq: JournalSeq(from_signed(row.get("seq"))?),

@@ -147,6 +147,42 @@ pub(super) const THROUGH: &str = "SELECT through_seq FROM checkpoints WHERE shar
 /// Pages in key order. Binds: shard.
 pub(super) const PAGES: &str = "SELECT key, seq, bytes FROM pages WHERE shard = $1 ORDER BY key";
 
+/// Some pages, in no order. Binds: shard, keys (array).
+pub(super) const PAGES_OF: &str =
+    "SELECT key, seq, bytes FROM pages WHERE shard = $1 AND key = ANY($2::BYTEA[])";
+
+/// What follows up to [`LET_GO`] locks nothing for longer.
+pub(super) const UNTIL_LET_GO: &str = "SAVEPOINT held";
+
+/// Lets go of the locks that were taken since; the snapshot stays.
+pub(super) const LET_GO: &str = "ROLLBACK TO SAVEPOINT held";
+
+/// A transaction that waits for whoever takes its pages.
+pub(super) const PATIENT: &str = "SET LOCAL idle_in_transaction_session_timeout = '5min'";
+
+/// Locks the fence for a change, and says whether a restore may begin: neither row nor page, nobody holds the
+/// lease, and the fence is below a term. Binds: shard, term.
+pub(super) const IS_EMPTY: &str = "
+SELECT term < $2
+    AND NOT EXISTS (SELECT FROM journal_a)
+    AND NOT EXISTS (SELECT FROM journal_b)
+    AND NOT EXISTS (SELECT FROM pages)
+    AND NOT EXISTS (
+        SELECT FROM leases WHERE shard = $1 AND holder <> '' AND expires_at > clock_timestamp()
+    ) AS empty
+FROM fences
+WHERE shard = $1
+FOR UPDATE";
+
+/// Puts the first row into an empty journal. Binds: shard, seq, term, previous, hash, bytes.
+pub(super) const INSERT: &str = "
+INSERT INTO journal_a (shard, seq, term, previous, hash, bytes)
+VALUES ($1, $2, $3, $4, $5, $6)";
+
+/// Raises the fence to a term; the next row goes where the first one is. Binds: shard, term.
+pub(super) const SET_FENCE: &str =
+    "UPDATE fences SET term = $2, active_table = 'a' WHERE shard = $1";
+
 /// Writes pages unless newer ones are there. Binds: shard, keys, seqs, bytes (arrays of one length).
 pub(super) const PUT_PAGES: &str = "
 INSERT INTO pages (shard, key, seq, bytes)

@@ -71,6 +71,25 @@ pub(super) const THROUGH: &str = "SELECT through_seq FROM checkpoints WHERE shar
 /// All pages. Binds: shard.
 pub(super) const PAGES: &str = "SELECT key, seq, bytes FROM pages WHERE shard = ?1 ORDER BY key";
 
+/// One page. Binds: shard, key.
+pub(super) const PAGE: &str = "SELECT key, seq, bytes FROM pages WHERE shard = ?1 AND key = ?2";
+
+/// Whether there is neither row nor page, and the fence is below a term. Binds: shard, term.
+pub(super) const IS_EMPTY: &str = "
+SELECT term < ?2
+    AND NOT EXISTS (SELECT 1 FROM journal_rows WHERE shard = ?1)
+    AND NOT EXISTS (SELECT 1 FROM pages WHERE shard = ?1)
+FROM fences
+WHERE shard = ?1";
+
+/// Puts the first row into an empty journal. Binds: shard, seq, term, previous, hash, bytes.
+pub(super) const INSERT: &str = "
+INSERT INTO journal_rows (shard, seq, term, previous, hash, bytes)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+
+/// Raises the fence to a term. Binds: shard, term.
+pub(super) const SET_FENCE: &str = "UPDATE fences SET term = ?2 WHERE shard = ?1";
+
 /// Whether migrations were ever run in this file.
 pub(super) const HAS_SCHEMA: &str =
     "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')";

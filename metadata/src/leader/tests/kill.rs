@@ -7,13 +7,14 @@ use aquifer_metadata_api::commit::{BatchOutcome, BatchRef, Commit};
 use aquifer_store::Ports;
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
 
 use super::{World, Writer, batch, locate, partition};
 use crate::{
     event::decode_row,
     journal::{
-        Appended, Journal, JournalError, LeaseOutcome, Loaded, Page, PageKey, Row, RowAt,
-        memory::MemoryJournal,
+        Appended, Journal, JournalError, LeaseOutcome, Loaded, Page, PageKey, Row, RowAt, Snapshot,
+        WantedPages, memory::MemoryJournal,
     },
     recovery::recover,
     state::{Budgets, State},
@@ -84,6 +85,22 @@ impl Journal for Recorder {
 
     async fn load(&self) -> Result<Loaded, JournalError> {
         self.inner.load().await
+    }
+
+    async fn snapshot(
+        &self,
+        wanted: WantedPages,
+        to: mpsc::Sender<Vec<Page>>,
+    ) -> Result<Snapshot, JournalError> {
+        self.inner.snapshot(wanted, to).await
+    }
+
+    async fn restore(
+        &self,
+        pages: mpsc::Receiver<Vec<Page>>,
+        row: &Row,
+    ) -> Result<bool, JournalError> {
+        self.inner.restore(pages, row).await
     }
 }
 

@@ -5,9 +5,11 @@ use std::{fmt, sync::Arc, time::Duration};
 use aquifer_format::ids::{JournalSeq, LeaderTerm};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
+use tokio::sync::mpsc;
 
 use crate::journal::{
-    Appended, Journal, JournalError, LeaseOutcome, Loaded, Page, PageKey, Row, RowAt,
+    Appended, Journal, JournalError, LeaseOutcome, Loaded, Page, PageKey, Row, RowAt, Snapshot,
+    WantedPages,
     memory::{Call, MemoryJournal},
 };
 
@@ -81,5 +83,23 @@ impl Journal for Hooked {
     async fn load(&self) -> Result<Loaded, JournalError> {
         (self.before)(Call::Load).await;
         self.inner.load().await
+    }
+
+    async fn snapshot(
+        &self,
+        wanted: WantedPages,
+        to: mpsc::Sender<Vec<Page>>,
+    ) -> Result<Snapshot, JournalError> {
+        (self.before)(Call::Snapshot).await;
+        self.inner.snapshot(wanted, to).await
+    }
+
+    async fn restore(
+        &self,
+        pages: mpsc::Receiver<Vec<Page>>,
+        row: &Row,
+    ) -> Result<bool, JournalError> {
+        (self.before)(Call::Restore).await;
+        self.inner.restore(pages, row).await
     }
 }
