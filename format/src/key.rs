@@ -8,7 +8,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::{
-    ids::{ClusterId, Incarnation, ObjectId, ObjectLevel, UploadEpoch, WriterSlot},
+    ids::{ClusterId, Incarnation, LeaderTerm, ObjectId, ObjectLevel, UploadEpoch, WriterSlot},
     mark::JournalMark,
 };
 
@@ -130,6 +130,55 @@ pub fn incarnation_of_witness(key: &str) -> Option<Incarnation> {
     parse_padded(place.get(..10)?).map(Incarnation)
 }
 
+/// A backup of the metadata: a try to make one, which failed if it has no manifest. Later ones sort behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BackupId {
+    /// The cluster's incarnation.
+    pub incarnation: Incarnation,
+    /// Term of the leader that makes it.
+    pub term: LeaderTerm,
+    /// Its number among those of that leader.
+    pub number: u32,
+}
+
+/// What a backup's manifest is called.
+pub const BACKUP_MANIFEST: &str = "manifest";
+
+/// What the keys of a cluster's backups begin with.
+#[must_use]
+pub fn backups_prefix(cluster: ClusterId) -> String {
+    format!("aquifer-backup/{cluster}/")
+}
+
+/// The key of an object of a backup, be it [`BACKUP_MANIFEST`] or a part.
+#[must_use]
+pub fn backup_key(cluster: ClusterId, id: &BackupId, name: &str) -> String {
+    format!(
+        "{}{:010}-{:020}-{:010}/{name}",
+        backups_prefix(cluster),
+        id.incarnation.0,
+        id.term.0,
+        id.number
+    )
+}
+
+/// The backup of `cluster` whose key this is, and the object's name in it.
+#[must_use]
+pub fn parse_backup_key(cluster: ClusterId, key: &str) -> Option<(BackupId, &str)> {
+    let (folder, name) = key
+        .strip_prefix(&backups_prefix(cluster))?
+        .split_once('/')?;
+    let mut parts = folder.splitn(3, '-');
+    let (incarnation, term, number) = (parts.next()?, parts.next()?, parts.next()?);
+    let term = Some(term).filter(|t| t.len() == 20 && t.bytes().all(|b| b.is_ascii_digit()))?;
+    let id = BackupId {
+        incarnation: Incarnation(parse_padded(incarnation)?),
+        term: LeaderTerm(term.parse().ok()?),
+        number: parse_padded(number)?,
+    };
+    (!name.is_empty() && !name.contains('/')).then_some((id, name))
+}
+
 /// Sorts by incarnation, term and row.
 fn place(mark: &JournalMark) -> String {
     format!(
@@ -231,7 +280,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ids::{JournalSeq, LeaderTerm};
+    use crate::ids::JournalSeq;
 
     fn id() -> ObjectId {
         ObjectId {
@@ -278,6 +327,38 @@ mod tests {
             assert!(parse_object_key(&key).is_err());
         }
         assert_eq!(incarnation_of_witness(marker_key()), None);
+    }
+
+    #[test]
+    fn keys_of_backups_stay_as_they_were_shipped() {
+        let id = BackupId {
+            incarnation: Incarnation(2),
+            term: LeaderTerm(u64::MAX),
+            number: 17,
+        };
+        let key = backup_key(cluster(), &id, BACKUP_MANIFEST);
+        assert_eq!(
+            key,
+            "aquifer-backup/AQIDBAUGBwgJCgsMDQ4PEA/0000000002-18446744073709551615-0000000017/manifest"
+        );
+        assert_eq!(
+            parse_backup_key(cluster(), &key),
+            Some((id, BACKUP_MANIFEST))
+        );
+        assert!(parse_object_key(&key).is_err());
+        let other = ClusterId(Uuid::from_u128(9));
+        assert_eq!(parse_backup_key(other, &key), None);
+        for (from, to) in [
+            ("0000000002", "2"),
+            ("18446744073709551615", "28446744073709551615"),
+            ("18446744073709551615", "+8446744073709551615"),
+            ("/manifest", "/"),
+            ("/manifest", ""),
+            ("/manifest", "/a/b"),
+        ] {
+            let key = key.replacen(from, to, 1);
+            assert_eq!(parse_backup_key(cluster(), &key), None, "{key}");
+        }
     }
 
     #[test]

@@ -4,14 +4,30 @@
 //! it names: those of a *base* (all pages), of *increments* (pages that changed, keys that went), and of rows. Parts
 //! are zstd frames with a checksum, written before the manifest that names them; the manifest is written last, by
 //! a create. So a manifest that is there is whole.
+//!
+//! Invariant: what a manifest names folds to exactly the pages that the database's snapshot had. A page differs from
+//! the snapshot before only if a write of it took effect between the two; the page writer names every page before it
+//! begins to write it ([`NotedPages`]), and a name is kept until the write has ended and a later snapshot was taken.
+//! The names are taken when the snapshot stands, so whatever it shows was named by then. Writes without an answer stay
+//! named as long as the leader leads; those of earlier leaders take no effect under its fence, and its first backup has
+//! all pages.
+//!
+//! Invariant: an object that was released in some upload epoch is deleted only when a backup that was begun in a later
+//! one is complete ([`crate::planner`] waits for it). So nothing that the newest backup refers to is gone, for it was
+//! begun after the release was durable.
 
-mod chain;
+pub(crate) mod chain;
 mod manifest;
+mod noted;
 mod part;
+mod parts;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::time::Duration;
 
+pub(crate) use self::noted::NotedPages;
 pub use self::{
     manifest::{Manifest, PartRef},
     writer::while_leading,

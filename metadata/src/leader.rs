@@ -294,7 +294,8 @@ impl Leader {
         let writer = journal_writer::start(ports, Arc::clone(&journal), term, tail_hash);
         let pager = Pager::new(ports, Arc::clone(&journal), term, follower.pages_through);
         let incarnation = follower.state.incarnation();
-        let facts = LeaderFacts::new(cluster, incarnation, term, settings.endpoint.clone());
+        let endpoint = settings.endpoint.clone();
+        let facts = LeaderFacts::new(cluster, incarnation, term, endpoint, pager.noted());
         let facts = Arc::new(facts);
         let sequencer = Sequencer::new(Parts {
             ports: ports.clone(),

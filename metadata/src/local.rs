@@ -25,6 +25,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    backup::NotedPages,
     sequencer::request::{OpenedCommits, OpenedWatch, Reply, Request},
     state::{StateSlice, WalkRequest},
 };
@@ -53,6 +54,8 @@ pub struct LeaderFacts {
     /// Where others reach it.
     pub endpoint: String,
     durable: AtomicU64,
+    /// The pages that it writes.
+    pages: Arc<NotedPages>,
 }
 
 impl LeaderFacts {
@@ -61,6 +64,7 @@ impl LeaderFacts {
         incarnation: Incarnation,
         term: LeaderTerm,
         endpoint: String,
+        pages: Arc<NotedPages>,
     ) -> Self {
         Self {
             cluster,
@@ -68,7 +72,13 @@ impl LeaderFacts {
             term,
             endpoint,
             durable: AtomicU64::new(0),
+            pages,
         }
+    }
+
+    /// The pages that it writes, for backups.
+    pub(crate) fn pages(&self) -> &NotedPages {
+        &self.pages
     }
 
     /// The last durable row, as of a moment ago. For people and probes: exact is only

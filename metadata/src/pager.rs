@@ -11,7 +11,8 @@ use aquifer_store::{Monotonic, Ports};
 use tokio::sync::mpsc;
 
 use crate::{
-    journal::{Journal, Page, PageKey, RowAt},
+    backup::NotedPages,
+    journal::{Journal, JournalError, Page, PageKey, RowAt},
     state::State,
 };
 
@@ -44,7 +45,11 @@ pub(crate) struct Progress {
 pub(crate) enum Put {
     Written,
     Deposed,
-    Failed(String),
+    Failed {
+        reason: String,
+        /// Whether it may still take effect.
+        in_doubt: bool,
+    },
 }
 
 /// Pages that are being written.
@@ -78,6 +83,8 @@ pub(crate) struct Pager {
     round: Option<Round>,
     slice: Option<Slice>,
     writing: Option<Slice>,
+    /// What backups are to have.
+    noted: Arc<NotedPages>,
     put: mpsc::Sender<Put>,
     pub(crate) done: mpsc::Receiver<Put>,
 }
@@ -99,9 +106,15 @@ impl Pager {
             round: None,
             slice: None,
             writing: None,
+            noted: Arc::new(NotedPages::new(through)),
             put,
             done,
         }
+    }
+
+    /// The names of the pages that it writes, for backups.
+    pub(crate) fn noted(&self) -> Arc<NotedPages> {
+        Arc::clone(&self.noted)
     }
 
     /// Whether a write is under way.
@@ -208,6 +221,7 @@ impl Pager {
         );
         metrics::counter!("aquifer_metadata_pages_written_total")
             .increment(u64::try_from(pages.len()).unwrap_or(0));
+        self.noted.begin(&slice.keys);
         self.writing = Some(slice);
         let (journal, ports) = (Arc::clone(&self.journal), self.ports.clone());
         let (term, put) = (self.term, self.put.clone());
@@ -216,8 +230,14 @@ impl Pager {
             let outcome = match ports.timeout(PUT_TIMEOUT, writing).await {
                 Some(Ok(true)) => Put::Written,
                 Some(Ok(false)) => Put::Deposed,
-                Some(Err(error)) => Put::Failed(error.to_string()),
-                None => Put::Failed(format!("no answer in {PUT_TIMEOUT:?}")),
+                Some(Err(error)) => Put::Failed {
+                    reason: error.to_string(),
+                    in_doubt: matches!(error, JournalError::InDoubt { .. }),
+                },
+                None => Put::Failed {
+                    reason: format!("no answer in {PUT_TIMEOUT:?}"),
+                    in_doubt: true,
+                },
             };
             // the sequencer may have stopped
             let _ = put.send(outcome).await;
@@ -229,6 +249,12 @@ impl Pager {
         let Some(written) = self.writing.take() else {
             return false;
         };
+        let in_doubt = match &put {
+            Some(Put::Written | Put::Deposed) => false,
+            Some(Put::Failed { in_doubt, .. }) => *in_doubt,
+            None => true,
+        };
+        self.noted.ended(!in_doubt);
         match put {
             Some(Put::Written) => {
                 let whole = self.round.as_ref().is_some_and(|r| r.keys.is_empty());
@@ -236,10 +262,11 @@ impl Pager {
                     let round = self.round.take().expect("looked at just above");
                     tracing::debug!(through = %round.through, "the pages are written");
                     self.through = round.through;
+                    self.noted.completed(round.through);
                 }
             }
             Some(Put::Deposed) => return true,
-            Some(Put::Failed(reason)) => {
+            Some(Put::Failed { reason, .. }) => {
                 tracing::warn!(reason, "pages could not be written; trying again later");
                 let mut keys = written.keys;
                 keys.extend(self.slice.take().into_iter().flat_map(|slice| slice.keys));
