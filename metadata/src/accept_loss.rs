@@ -23,7 +23,7 @@ use crate::{
     lease::{self, LeaseTerms},
     recovery::RecoveryError,
     state::{
-        Budgets,
+        Budgets, State,
         decide::{self, Loss, Now},
     },
 };
@@ -169,9 +169,10 @@ fn judge(
     }
 }
 
-fn highest_term(remembered: &Remembered, follower: &Follower) -> LeaderTerm {
+/// The highest term that anybody remembers, be it that of the newest row.
+pub(crate) fn highest_term(remembered: &Remembered, newest: LeaderTerm) -> LeaderTerm {
     let terms = remembered.all().map(|witness| witness.mark.term);
-    terms.max().unwrap_or_default().max(follower.mark().term)
+    terms.max().unwrap_or_default().max(newest)
 }
 
 /// The lease, taken to raise the fence.
@@ -193,14 +194,15 @@ impl Fence<'_> {
         follower: &Follower,
         mut remembered: Remembered,
     ) -> Result<(LeaderTerm, Remembered), AcceptError> {
+        let newest = follower.mark().term;
         for _ in 0..READS_MAX {
-            let term = self.take_above(highest_term(&remembered, follower)).await?;
+            let term = self.take_above(highest_term(&remembered, newest)).await?;
             remembered = Remembered::read(store, Which::All).await?;
-            if highest_term(&remembered, follower) < term {
+            if highest_term(&remembered, newest) < term {
                 return Ok((term, remembered));
             }
         }
-        Err(cannot_raise(highest_term(&remembered, follower)))
+        Err(cannot_raise(highest_term(&remembered, newest)))
     }
 
     /// Takes the lease again and again, each time with a higher term, until that is above `above`.
@@ -263,7 +265,7 @@ async fn write(
     let own: BTreeMap<PartitionId, Offset> = marks
         .map(|(id, marks)| (id, marks.high_watermark))
         .collect();
-    let loss = loss(&follower, &remembered, settings.gap);
+    let loss = loss(&follower.state, &remembered, settings.gap);
     let now = Now {
         unix_millis: ports.clock.unix_millis(),
     };
@@ -277,7 +279,7 @@ async fn write(
     follower.hashes.push(row.seq, row.hash);
     let incarnation = follower.state.incarnation();
     let mark = follower.hashes.mark(incarnation, term);
-    if let Err(error) = tell_bucket(store, ports, &follower, mark, &remembered).await {
+    if let Err(error) = tell_bucket(store, ports, &follower.state, mark, &remembered).await {
         tracing::warn!(%error, "the loss is accepted, and the bucket does not say so; the next leader writes its marker and tip");
     }
     let partitions = own.into_iter().map(|(id, before)| {
@@ -300,14 +302,13 @@ async fn write(
 
 /// Writes what the next leader would write, and before it a witness of where the partitions go on: should
 /// this very row be lost, nobody else may remember.
-async fn tell_bucket(
+pub(crate) async fn tell_bucket(
     store: Arc<dyn ObjectStore>,
     ports: &Ports,
-    follower: &Follower,
+    state: &State,
     mark: JournalMark,
     remembered: &Remembered,
 ) -> Result<(), BucketError> {
-    let state = &follower.state;
     let witness = follower::witness(state, mark).expect("the cluster has begun");
     let tip = follower::tip(state, mark).expect("the cluster has begun");
     let marker = Marker {
@@ -320,8 +321,7 @@ async fn tell_bucket(
 }
 
 /// What the new incarnation must be above.
-fn loss(follower: &Follower, remembered: &Remembered, gap: u32) -> Loss {
-    let state = &follower.state;
+pub(crate) fn loss(state: &State, remembered: &Remembered, gap: u32) -> Loss {
     let incarnations = remembered.all().map(|witness| witness.mark.incarnation);
     let marker = remembered.marker.map(|marker| marker.incarnation);
     let highest = incarnations.chain(marker).max().unwrap_or_default();

@@ -148,7 +148,8 @@ fn check_tail(loaded: &Loaded, tail: JournalSeq) -> Result<(), RecoveryError> {
     Ok(())
 }
 
-fn check_link(
+/// Whether `row` is the one after those before: at `expected`, behind the row with the hash `previous`.
+pub(crate) fn check_link(
     row: &Row,
     expected: JournalSeq,
     previous: Option<&RowHash>,

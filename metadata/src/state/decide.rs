@@ -10,6 +10,7 @@ use aquifer_metadata_api::{
 use crate::event::Event;
 
 mod accept_loss;
+mod adopt;
 mod alter_configs;
 mod alteration;
 mod assignment;
@@ -40,6 +41,7 @@ mod topic_name;
 mod trash;
 
 pub use accept_loss::{Loss, accept_loss};
+pub use adopt::{FoundRun, adopt};
 pub use alter_configs::alter_configs;
 pub use commit::commit;
 pub use create_partitions::create_partitions;

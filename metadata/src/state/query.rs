@@ -235,6 +235,11 @@ impl State {
         self.objects.iter().map(|(id, bytes, _)| (id, bytes))
     }
 
+    /// Whether the partition is there, be it of a topic in the trash.
+    pub(crate) fn is_known(&self, id: PartitionId) -> bool {
+        self.any_partition(id).is_some()
+    }
+
     /// Which of these objects have live extents or held batches, or are released; None = the cluster has
     /// not begun.
     #[must_use]
