@@ -121,13 +121,14 @@ mod tests {
         Incarnation, ObjectId, ObjectLevel, Offset, PartitionId, PartitionIndex, TopicId,
         UploadEpoch, WriterSlot,
     };
-    use uuid::Uuid;
+    use aquifer_format::key::parse_cluster_id;
 
     use super::*;
 
     #[test]
     fn what_came_back_is_told_with_what_did_not() {
-        let partition = PartitionId::new(TopicId(Uuid::from_u128(1)), PartitionIndex(2));
+        let topic = TopicId(parse_cluster_id("AQIDBAUGBwgJCgsMDQ4PEA").unwrap().0);
+        let partition = PartitionId::new(topic, PartitionIndex(2));
         let restored = Restored {
             incarnation: Incarnation(2),
             upload_epoch: UploadEpoch(9),

@@ -28,6 +28,8 @@ mod writer;
 use std::time::Duration;
 
 pub(crate) use self::noted::NotedPages;
+#[cfg(test)]
+pub(crate) use self::writer::Writer;
 pub use self::{
     manifest::{Manifest, PartRef},
     writer::while_leading,

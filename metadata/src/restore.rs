@@ -197,7 +197,7 @@ pub async fn restore(
 }
 
 /// The state that the backup is of.
-async fn load(
+pub(crate) async fn load(
     store: &dyn ObjectStore,
     key: &str,
     manifest: &Manifest,

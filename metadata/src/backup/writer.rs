@@ -84,7 +84,7 @@ fn age() -> metrics::Gauge {
 
 /// Why there is no backup this time.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     #[error(transparent)]
     Leader(#[from] MetadataError),
     #[error(transparent)]
@@ -144,7 +144,7 @@ fn check(snapshot: &Snapshot, rows: &RowsWritten) -> Result<(), Failure> {
 
 /// The backups of one leader.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     ports: Ports,
     journal: Arc<dyn Journal>,
     store: Arc<dyn ObjectStore>,
@@ -159,7 +159,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(
+    pub(crate) fn new(
         ports: Ports,
         journal: Arc<dyn Journal>,
         store: Arc<dyn ObjectStore>,
@@ -214,7 +214,7 @@ impl Writer {
     }
 
     /// Writes one backup, has the leader know of it, and removes what earlier ones leave.
-    pub(super) async fn back_up(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn back_up(&mut self) -> Result<(), Failure> {
         // exact: whatever was released in an earlier epoch is in every snapshot from here on
         let epoch = self.leader.live_objects(Vec::new()).await?.upload_epoch;
         let taken = Arc::new(OnceLock::new());
