@@ -7,8 +7,8 @@
 //!
 //! Invariant: what a manifest names folds to exactly the pages that the database's snapshot had. A page differs from
 //! the snapshot before only if a write of it took effect between the two; the page writer names every page before it
-//! begins to write it ([`NotedPages`]), and a name is kept until the write has ended and a later snapshot was taken.
-//! The names are taken when the snapshot stands, so whatever it shows was named by then. Writes without an answer stay
+//! begins to write it (`noted.rs`), and a name is kept until a snapshot was taken that was begun after the write had
+//! ended. The names are taken when the snapshot stands, so whatever it shows was named by then. Writes without an answer stay
 //! named as long as the leader leads; those of earlier leaders take no effect under its fence, and its first backup has
 //! all pages.
 //!

@@ -13,8 +13,9 @@ const KEYS_MAX: usize = 4_000_000;
 /// Names of pages, noted by the page writer before it begins to write them, and taken by the backup once its snapshot
 /// stands.
 ///
-/// Invariant: every page that a snapshot shows otherwise than the one before was named between the two, or was being
-/// written when the first was taken and is named for the second again.
+/// Invariant: every page that a snapshot shows otherwise than the one before is named for it. What was being written at
+/// any time between [`Self::mark`], before a snapshot, and [`Self::take`], when it stands, may be in it or not: that is
+/// named for it and for the next one.
 #[derive(Debug)]
 pub(crate) struct NotedPages(Mutex<Noted>);
 
@@ -23,8 +24,12 @@ struct Noted {
     /// Pages are complete at least up to here.
     through: JournalSeq,
     begun: BTreeSet<PageKey>,
-    /// Those of `begun` whose write has not ended: a snapshot shows them or not.
+    /// Those whose write has not ended.
     writing: Vec<PageKey>,
+    /// Those that were being written since the mark.
+    since: BTreeSet<PageKey>,
+    /// What `through` was at the mark.
+    marked: JournalSeq,
     /// Written without an answer: that may still take effect, at any time of this leader's.
     doubtful: BTreeSet<PageKey>,
     /// There were too many.
@@ -47,6 +52,8 @@ impl NotedPages {
             through,
             begun: BTreeSet::new(),
             writing: Vec::new(),
+            since: BTreeSet::new(),
+            marked: through,
             doubtful: BTreeSet::new(),
             overflowed: false,
         }))
@@ -56,6 +63,7 @@ impl NotedPages {
     pub(crate) fn begin(&self, keys: &[PageKey]) {
         let mut noted = self.0.lock();
         noted.writing = keys.to_vec();
+        noted.since.extend(keys.iter().cloned());
         noted.add(keys.iter().cloned(), KEYS_MAX);
     }
 
@@ -74,17 +82,24 @@ impl NotedPages {
         noted.through = noted.through.max(through);
     }
 
+    /// A snapshot is about to be taken.
+    pub(crate) fn mark(&self) {
+        let mut noted = self.0.lock();
+        noted.since = noted.writing.iter().cloned().collect();
+        noted.marked = noted.through;
+    }
+
     /// What a backup is to have whose snapshot stands; what is begun from now on is the next one's.
     pub(crate) fn take(&self) -> Taken {
         let mut noted = self.0.lock();
         let noted = &mut *noted;
         let mut begun = std::mem::take(&mut noted.begun);
-        noted.begun.extend(noted.writing.iter().cloned());
+        noted.begun = std::mem::take(&mut noted.since);
         begun.extend(noted.doubtful.iter().cloned());
         let overflowed = std::mem::take(&mut noted.overflowed) || begun.len() > KEYS_MAX;
         Taken {
             keys: (!overflowed).then(|| begun.into_iter().collect()),
-            through: noted.through,
+            through: noted.marked,
         }
     }
 
@@ -123,29 +138,60 @@ mod tests {
         names.bytes().map(|name| PageKey(vec![name])).collect()
     }
 
+    fn taken(names: &str, through: u64) -> Taken {
+        Taken {
+            keys: Some(keys(names)),
+            through: JournalSeq(through),
+        }
+    }
+
+    /// A snapshot during which nothing happens.
+    fn snapshot(noted: &NotedPages) -> Taken {
+        noted.mark();
+        noted.take()
+    }
+
     #[test]
     fn pages_are_named_until_a_backup_surely_shows_them() {
         let noted = NotedPages::new(JournalSeq(3));
-        let taken = |names: &str, through| Taken {
-            keys: Some(keys(names)),
-            through: JournalSeq(through),
-        };
-        assert_eq!(noted.take(), taken("", 3));
+        assert_eq!(snapshot(&noted), taken("", 3));
         noted.begin(&keys("ab"));
-        assert_eq!(noted.take(), taken("ab", 3), "under way");
+        assert_eq!(snapshot(&noted), taken("ab", 3), "under way");
         noted.ended(true);
         noted.completed(JournalSeq(9));
-        assert_eq!(noted.take(), taken("ab", 9), "it ended after the snapshot");
-        assert_eq!(noted.take(), taken("", 9), "both snapshots had it");
+        let ended = snapshot(&noted);
+        assert_eq!(ended, taken("ab", 9), "it ended after the snapshot");
+        assert_eq!(snapshot(&noted), taken("", 9), "both snapshots had it");
         noted.begin(&keys("bc"));
         noted.ended(false);
         noted.begin(&keys("d"));
         noted.ended(true);
-        assert_eq!(noted.take(), taken("bcd", 9));
-        assert_eq!(noted.take(), taken("bc", 9), "it may happen at any time");
+        assert_eq!(snapshot(&noted), taken("bcd", 9));
+        assert_eq!(
+            snapshot(&noted),
+            taken("bc", 9),
+            "it may happen at any time"
+        );
         noted.give_back(Some(keys("xa")));
         noted.completed(JournalSeq(4));
-        assert_eq!(noted.take(), taken("abcx", 9));
+        assert_eq!(snapshot(&noted), taken("abcx", 9));
+    }
+
+    #[test]
+    fn what_is_written_while_a_snapshot_is_taken_is_named_for_the_next_one_too() {
+        let noted = NotedPages::new(JournalSeq(3));
+        noted.begin(&keys("a"));
+        noted.mark();
+        noted.ended(true);
+        noted.begin(&keys("b"));
+        noted.ended(true);
+        noted.completed(JournalSeq(9));
+        noted.begin(&keys("c"));
+        // the snapshot may be older than all of it
+        assert_eq!(noted.take(), taken("abc", 3));
+        noted.ended(true);
+        assert_eq!(snapshot(&noted), taken("abc", 9));
+        assert_eq!(snapshot(&noted), taken("", 9));
     }
 
     #[test]
@@ -154,9 +200,9 @@ mod tests {
         noted.begin(&keys("a"));
         noted.0.lock().add(keys("bcd"), 3);
         noted.0.lock().add(keys("e"), 3);
-        assert_eq!(noted.take().keys, None);
-        assert_eq!(noted.take().keys, Some(keys("a")), "still under way");
+        assert_eq!(snapshot(&noted).keys, None);
+        assert_eq!(snapshot(&noted).keys, Some(keys("a")), "still under way");
         noted.give_back(None);
-        assert_eq!(noted.take().keys, None);
+        assert_eq!(snapshot(&noted).keys, None);
     }
 }

@@ -262,6 +262,7 @@ impl Writer {
         let wants_base = chain.is_none();
         let (stands, stood) = oneshot::channel();
         let (to, pieces) = mpsc::channel(PIECES);
+        facts.pages().mark();
         let (leader, slot) = (Arc::clone(&self.leader), Arc::clone(taken));
         let wanted = Box::new(move || {
             let taken = slot.get_or_init(|| leader.facts().pages().take());
