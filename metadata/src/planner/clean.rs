@@ -2,6 +2,9 @@
 //! `maxCompactionDelay`, with extents in place of segments. What is not merged yet stands for the active
 //! segment, which is never compacted.
 
+#[cfg(test)]
+mod tests;
+
 use aquifer_format::ids::Offset;
 
 /// What is looked at of an extent.
@@ -52,6 +55,44 @@ pub struct CleanLog {
 /// Whether a log is due. `extents` in offset order, from the log start on.
 #[must_use]
 pub fn due(extents: impl Iterator<Item = LogExtent>, bounds: &CleanBounds) -> Option<CleanLog> {
-    let _ = (extents, bounds);
-    todo!("builder E")
+    let mut extents = extents.take_while(|extent| extent.merged).peekable();
+    let from = extents.peek()?.base_offset;
+    let first_dirty = bounds.cleaned_through.max(from);
+    let young = (bounds.min_lag_ms > 0).then(|| bounds.now_ms.saturating_sub(bounds.min_lag_ms));
+    let mut to = from;
+    let mut ended = false;
+    let mut clean_bytes = 0u64;
+    let mut dirty_bytes = 0u64;
+    let mut earliest = None;
+    for extent in extents {
+        let dirty = extent.end_offset > first_dirty;
+        if dirty && extent.max_timestamp > 0 {
+            let timestamp = extent.max_timestamp;
+            earliest = Some(earliest.map_or(timestamp, |least: i64| least.min(timestamp)));
+        }
+        let too_young = dirty && young.is_some_and(|young| extent.max_timestamp > young);
+        ended |= too_young || extent.end_offset > bounds.last_stable;
+        if ended {
+            continue;
+        }
+        to = extent.end_offset;
+        let sum = if dirty {
+            &mut dirty_bytes
+        } else {
+            &mut clean_bytes
+        };
+        *sum = sum.saturating_add(extent.bytes);
+    }
+    if dirty_bytes == 0 {
+        return None;
+    }
+    let ratio = dirty_bytes as f64 / clean_bytes.saturating_add(dirty_bytes) as f64;
+    let latest = bounds.now_ms.saturating_sub(bounds.max_lag_ms.max(0));
+    let overdue = earliest.is_some_and(|earliest| earliest < latest);
+    (overdue || ratio > bounds.min_dirty_ratio).then_some(CleanLog {
+        from,
+        first_dirty,
+        to,
+        ratio,
+    })
 }
