@@ -1,7 +1,10 @@
 //! Transactions while a log is compacted (Kafka's `CleanedTransactionMetadata`). Until there are transactions,
 //! nothing is transactional and the list of aborted ones is empty; the rules are here from the start.
 
-use std::collections::{BTreeMap, BTreeSet};
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use aquifer_format::{
     batch::BatchHeader,
@@ -13,35 +16,43 @@ use aquifer_format::{
 #[derive(Clone, Debug, Default)]
 pub struct CleanedTransactions {
     /// Aborted ones that begin further on, by first offset.
-    pending: Vec<AbortedTransaction>,
-    /// Aborted ones under way, with the last offset of a batch of theirs that was seen.
-    aborted: BTreeMap<ProducerId, (AbortedTransaction, Option<Offset>)>,
+    pending: VecDeque<AbortedTransaction>,
+    /// Aborted ones under way, and whether a batch of theirs was seen.
+    aborted: BTreeMap<ProducerId, (AbortedTransaction, bool)>,
     /// Committed ones of which a batch was seen.
     committed: BTreeSet<ProducerId>,
-    /// Aborted ones of which something stays, for the output's index.
-    pub kept: Vec<AbortedTransaction>,
+    /// Aborted ones that ended and of which something was there.
+    kept: Vec<AbortedTransaction>,
 }
 
 impl CleanedTransactions {
-    /// Before the first batch.
+    /// Before the first batch. `aborted` reach into what is read: one that ended before it would be taken for
+    /// the producer's next one.
     #[must_use]
-    pub fn new(aborted: Vec<AbortedTransaction>) -> Self {
+    pub fn new(mut aborted: Vec<AbortedTransaction>) -> Self {
+        aborted.sort_unstable();
         Self {
-            pending: aborted,
+            pending: aborted.into(),
             ..Self::default()
         }
     }
 
     /// Whether the records of a batch are those of an aborted transaction.
     pub fn on_batch(&mut self, header: &BatchHeader, end_offset: Offset) -> bool {
-        let _ = (
-            header,
-            end_offset,
-            &self.pending,
-            &self.aborted,
-            &self.committed,
-        );
-        todo!("builder E")
+        self.begin_up_to(end_offset);
+        if !header.is_transactional() {
+            return false;
+        }
+        match self.aborted.get_mut(&header.producer_id) {
+            Some((_, seen)) => {
+                *seen = true;
+                true
+            }
+            None => {
+                self.committed.insert(header.producer_id);
+                false
+            }
+        }
     }
 
     /// Whether a marker may go (nothing of its transaction is left). `commits`: None = the marker's batch is empty.
@@ -51,7 +62,39 @@ impl CleanedTransactions {
         end_offset: Offset,
         commits: Option<bool>,
     ) -> bool {
-        let _ = (header, end_offset, commits);
-        todo!("builder E")
+        self.begin_up_to(end_offset);
+        match commits {
+            None => true,
+            Some(true) => !self.committed.remove(&header.producer_id),
+            Some(false) => match self.aborted.remove(&header.producer_id) {
+                Some((transaction, true)) => {
+                    self.kept.push(transaction);
+                    false
+                }
+                Some((_, false)) | None => true,
+            },
+        }
+    }
+
+    /// Ends an output run: the aborted ones that its index names, by first offset. One that goes on behind the
+    /// run is named by the next run, too.
+    pub fn end_run(&mut self) -> Vec<AbortedTransaction> {
+        let under_way = self.aborted.values().filter(|(_, seen)| *seen);
+        let mut named = std::mem::take(&mut self.kept);
+        named.extend(under_way.map(|(transaction, _)| *transaction));
+        named.sort_unstable();
+        named
+    }
+
+    fn begin_up_to(&mut self, end_offset: Offset) {
+        while let Some(transaction) = self.pending.front().copied() {
+            if transaction.first_offset >= end_offset {
+                break;
+            }
+            self.pending.pop_front();
+            self.aborted
+                .entry(transaction.producer_id)
+                .or_insert((transaction, false));
+        }
     }
 }

@@ -167,6 +167,26 @@ impl BatchHeader {
         (self.attributes & DELETE_HORIZON != 0).then_some(self.base_timestamp)
     }
 
+    /// This header with a delete horizon, milliseconds since 1970. Records keep their times: their deltas are
+    /// written anew, from the horizon on (KIP-534).
+    #[must_use]
+    pub fn with_delete_horizon(mut self, unix_millis: i64) -> Self {
+        self.set_flag(DELETE_HORIZON, true);
+        self.base_timestamp = unix_millis;
+        self
+    }
+
+    /// The header of what is left of a batch when compaction took all its records: it still tells offsets,
+    /// producer, epoch, sequence and time (Kafka's `DefaultRecordBatch.writeEmptyHeader`).
+    #[must_use]
+    pub fn emptied(mut self) -> Self {
+        self.set_codec(Codec::None);
+        self.set_flag(DELETE_HORIZON, false);
+        self.base_timestamp = -1;
+        self.record_count = 0;
+        self
+    }
+
     /// Whether the batch is part of a producer's idempotent stream.
     #[must_use]
     pub fn has_producer(&self) -> bool {

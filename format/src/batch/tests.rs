@@ -249,3 +249,47 @@ proptest! {
         prop_assert_eq!(read?, list);
     }
 }
+
+#[test]
+fn compaction_keeps_the_frame_of_a_batch() {
+    let mut builder = BatchBuilder::new(Codec::Gzip)
+        .base_offset(Offset(40))
+        .producer(ProducerId(7), ProducerEpoch(2), Sequence(11));
+    builder.append(1_000, Some(b"a"), Some(b"1"), &[]);
+    builder.append(1_500, Some(b"b"), None, &[(b"h", None)]);
+    builder.append(1_200, Some(b"c"), None, &[]);
+    let batch = builder.build().expect("rising offsets");
+    let opened = |batch: &RecordBatch| -> Vec<_> {
+        let records = records(batch, BATCH_EXPANDED_BYTES_MAX).expect("a batch");
+        records.map(|record| record.expect("a record")).collect()
+    };
+    let all = opened(&batch);
+
+    let header = batch.header.with_delete_horizon(90_000);
+    let mut thinned = BatchBuilder::like(&header).expect("a known codec");
+    thinned.append_record(&all[1]);
+    let thinned = thinned.build().expect("rising offsets");
+    assert_eq!(thinned.validate_integrity(), Ok(()));
+    assert_eq!(thinned.header.delete_horizon(), Some(90_000));
+    assert_eq!(thinned.header.max_timestamp, 1_500);
+    assert_eq!(thinned.header.last_offset(), Offset(42));
+    assert_eq!(thinned.header.base_sequence, Sequence(11));
+    assert_eq!(opened(&thinned), all[1..2]);
+
+    let emptied = BatchBuilder::like(&thinned.header.emptied()).expect("no codec");
+    let emptied = emptied.build().expect("no records");
+    assert_eq!(emptied.validate_integrity(), Ok(()));
+    assert_eq!(emptied.bytes.len(), BATCH_HEADER_BYTES);
+    assert_eq!(
+        emptied.header,
+        BatchHeader {
+            batch_length: 49,
+            crc: emptied.header.crc,
+            attributes: 0,
+            base_timestamp: -1,
+            record_count: 0,
+            ..thinned.header
+        }
+    );
+    assert!(opened(&emptied).is_empty());
+}
