@@ -2,6 +2,8 @@
 //! `Cleaner.doClean`).
 
 #[cfg(test)]
+mod kafka;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod tests;
@@ -76,7 +78,7 @@ pub(super) struct Round<'a> {
     /// The job's, in order.
     pub(super) extents: &'a [Extent],
     pub(super) last_records: BTreeMap<ProducerId, LastRecord>,
-    /// Aborted transactions that reach into the extents.
+    /// Aborted transactions of the extents.
     pub(super) aborted: Vec<AbortedTransaction>,
     pub(super) log: &'a dyn Log,
     pub(super) keys: &'a mut KeyIndex,
@@ -98,7 +100,7 @@ impl Round<'_> {
                 extents: self.extents,
                 end,
                 last_records: &self.last_records,
-                transactions: CleanedTransactions::new(self.aborted.clone()),
+                transactions: self.transactions(extents),
                 counts: FilterCounts::default(),
             },
             keys: self.keys,
@@ -143,6 +145,16 @@ impl Round<'_> {
         })
     }
 
+    /// Transactions before the first of these extents is read.
+    fn transactions(&self, extents: &[Extent]) -> CleanedTransactions {
+        let reaches = |aborted: &&AbortedTransaction| {
+            extents
+                .first()
+                .is_some_and(|first| aborted.last_offset >= first.base_offset)
+        };
+        CleanedTransactions::new(self.aborted.iter().filter(reaches).copied().collect())
+    }
+
     /// The first pass. Returns where the round ends: where the log does, or where there was no room for more
     /// keys.
     async fn find_superseded(&mut self) -> Result<Offset, JobError> {
@@ -175,7 +187,7 @@ impl Round<'_> {
     /// Notes the keys of these extents. Some = there was no room for those of the batches behind this offset.
     async fn note(&mut self, first: usize, from: Offset) -> Result<Option<Offset>, JobError> {
         let extents = self.extents.get(first..).unwrap_or_default();
-        let mut transactions = CleanedTransactions::new(self.aborted.clone());
+        let mut transactions = self.transactions(extents);
         let mut turn = Turn::default();
         let mut end = from.max(self.job.from);
         let mut run = self.log.run(extents);

@@ -226,6 +226,37 @@ fn aborted_records_supersede_nothing() {
     );
 }
 
+#[test]
+fn a_producers_aborted_transaction_is_not_taken_for_its_next_one() {
+    let producer = ProducerId(5);
+    let of = |base: i64, value: &'static str| {
+        let batch = builder(base, Codec::None, &[(Some("a"), Some(value))])
+            .producer(producer, ProducerEpoch(0), Sequence(0))
+            .transactional(true);
+        read(&batch.build().unwrap())
+    };
+    // The aborted one and its marker at offset 1 are in the clean part.
+    let log = MemoryLog::of(&[
+        &[plain(0, &[(Some("b"), Some("1"))])],
+        &[plain(5, &[(Some("a"), Some("1"))])],
+        &[of(10, "2")],
+        &[plain(11, &[(Some("c"), Some("1"))])],
+    ]);
+    let mut setup = Setup::new(job(10, 12));
+    setup.aborted = vec![AbortedTransaction {
+        first_offset: Offset(0),
+        producer_id: producer,
+        last_offset: Offset(1),
+    }];
+    let log = MemoryLog {
+        extents: log.extents[1..].to_vec(),
+        ..log
+    };
+    let mut sink = MemorySink::default();
+    setup.run(&log, &mut sink).unwrap();
+    assert_eq!(offsets(&sink.log()), [10, 11]);
+}
+
 /// More keys than fit into the memory. `AQUIFER_TEST_KEYS=10000000` is the long form.
 #[test]
 fn a_log_may_have_any_number_of_keys() {
