@@ -462,7 +462,7 @@ mod tests {
             shown(topic, config("retention.ms", "1000", 1)),
             ["retention.ms", "1000", "topic", "604800000", "as in Kafka"]
         );
-        let idle = shown(topic, config("segment.bytes", "1073741824", 5));
+        let idle = shown(topic, config("segment.ms", "604800000", 5));
         assert!(idle[4].starts_with("none: "), "{idle:?}");
         let own = shown(topic, config("aquifer.deletion.protection", "true", 1));
         assert_eq!(own[4], "Aquifer's own");
@@ -517,8 +517,8 @@ mod tests {
         let topic = Resource::Topic("t");
         for (name, source, there) in [
             ("retention.ms", 5, true),
-            ("segment.bytes", 5, false),
-            ("segment.bytes", 1, true),
+            ("segment.ms", 5, false),
+            ("segment.ms", 1, true),
             ("of.a.newer.release", 5, true),
         ] {
             let matters = matters(topic, &config(name, "1", source));
@@ -528,7 +528,7 @@ mod tests {
 
     #[test]
     fn a_change_without_effect_says_so() {
-        let changes = ["retention.ms=1", "segment.bytes=2000000"]
+        let changes = ["retention.ms=1", "segment.ms=2000000"]
             .map(|text| Change::set(&text.parse::<KeyValue>().unwrap()));
         let mut out = Vec::new();
         let mut printer = Printer::new(OutputForm::Text, &mut out);

@@ -218,21 +218,21 @@ fn what_has_no_effect_is_said_to_and_shown_when_asked_for() {
         let names = found.iter().map(|config| config["name"].as_str().unwrap());
         names.map(str::to_owned).collect()
     };
-    let idle = "segment.bytes".to_owned();
+    let idle = "segment.ms".to_owned();
     assert!(!names(&of).contains(&idle));
     let all = names(&[&of[..], &["--all"]].concat());
     assert!(all.contains(&idle) && all.len() > 30, "{all:?}");
     assert!(names(&["--all"]).len() > 200);
 
-    let said = dev.ok(&["config", "set", "segment.bytes=2000000", "-t", "t"], b"");
+    let said = dev.ok(&["config", "set", "segment.ms=2000000", "-t", "t"], b"");
     let said = String::from_utf8(said).unwrap();
     assert!(said.contains("does nothing here"), "{said}");
     assert!(names(&of).contains(&idle));
-    let segment = config(&dev, &of, "segment.bytes");
+    let segment = config(&dev, &of, "segment.ms");
     assert_eq!(segment["effect"], false);
     assert!(segment["without_effect"].is_string());
     let table = String::from_utf8(dev.ok(&["config", "describe", "-t", "t"], b"")).unwrap();
-    let row = table.lines().find(|line| line.starts_with("segment.bytes"));
+    let row = table.lines().find(|line| line.starts_with("segment.ms "));
     let row = row.unwrap();
     assert!(row.contains(" topic ") && row.contains("none: "), "{row}");
 }

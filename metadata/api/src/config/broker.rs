@@ -6,7 +6,7 @@ mod tests;
 
 use std::time::Duration;
 
-pub use self::table::BROKER_CONFIGS;
+pub use self::table::{BROKER_CONFIGS, SOFT_DELETE_TTL_MS};
 use super::{ConfigError, ConfigType, Configs, Effect, ValidValues, value};
 
 /// When a config may be altered.
@@ -257,6 +257,8 @@ pub struct BrokerConfig {
     pub fetch_sessions_max: u32,
     /// `max.request.partition.size.limit`.
     pub request_partitions_max: u32,
+    /// [`SOFT_DELETE_TTL_MS`]: how long a deleted topic can be restored; 0 = not at all.
+    pub topic_soft_delete_ttl_ms: i64,
 }
 
 impl Default for BrokerConfig {
@@ -290,6 +292,7 @@ impl BrokerConfig {
                 .filter(|bytes| *bytes > 0),
             fetch_sessions_max: values.unsigned("max.incremental.fetch.session.cache.slots"),
             request_partitions_max: values.unsigned("max.request.partition.size.limit"),
+            topic_soft_delete_ttl_ms: values.long(SOFT_DELETE_TTL_MS),
         }
     }
 }

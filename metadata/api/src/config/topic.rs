@@ -2,7 +2,7 @@
 //!
 //! Names, defaults and valid values were taken from Kafka 4.2's `LogConfig.configKeys()` by running it.
 //! Configs about files and replicas are accepted and listed, since tools set them, and have no effect:
-//! there are no segment files, and the bucket is the replica.
+//! there are no segment files, and the bucket is the replica. (`segment.bytes` bounds what compactors merge.)
 
 use std::borrow::Cow;
 
@@ -72,8 +72,6 @@ pub const DELETION_PROTECTION: &str = "aquifer.deletion.protection";
 const NO_FILES: Effect = Effect::None("there are no segment files");
 const NO_REPLICAS: Effect = Effect::None("the bucket is the replica");
 const NO_TIERS: Effect = Effect::None("everything is in the bucket already");
-/// Until there are compaction workers.
-const NO_COMPACTION: Effect = Effect::None("nothing is compacted yet");
 const NO_FSYNC: Effect = Effect::None("every acknowledged record is in the bucket");
 const NO_LEVELS: Effect =
     Effect::None("batches are compressed again at their codec's default level");
@@ -105,7 +103,7 @@ pub const TOPIC_CONFIGS: &[TopicConfigSpec] = &[
     spec(DELETION_PROTECTION, Boolean, "false", Any, &[],
         "whether DeleteTopics refuses to delete the topic; Aquifer's own", Effect::Own),
     spec("cleanup.policy", List, "delete", OneOf(&["compact", "delete"]), &[Synonym::of("log.cleanup.policy", 1)],
-        "what happens to old records: deleted by time and size, compacted to the newest per key (not yet: keys are asked for, nothing is compacted), both, or (empty) neither", AsInKafka),
+        "what happens to old records: deleted by time and size, compacted to the newest per key, both, or (empty) neither", AsInKafka),
     spec("compression.gzip.level", Int, "-1", BetweenOr(1, 9, -1), &[Synonym::of("compression.gzip.level", 1)],
         "level used where compression.type is gzip", NO_LEVELS),
     spec("compression.lz4.level", Int, "9", Between(1, 17), &[Synonym::of("compression.lz4.level", 1)],
@@ -115,7 +113,7 @@ pub const TOPIC_CONFIGS: &[TopicConfigSpec] = &[
     spec("compression.zstd.level", Int, "3", Between(-131_072, 22), &[Synonym::of("compression.zstd.level", 1)],
         "level used where compression.type is zstd", NO_LEVELS),
     spec("delete.retention.ms", Long, "86400000", AtLeast(0), &[Synonym::of("log.cleaner.delete.retention.ms", 1)],
-        "how long tombstones are kept in a compacted topic", NO_COMPACTION),
+        "how long tombstones are kept in a compacted topic", AsInKafka),
     spec("file.delete.delay.ms", Long, "60000", AtLeast(0), &[Synonym::of("log.segment.delete.delay.ms", 1)],
         "how long a deleted file stays on disk", NO_FILES),
     spec("flush.messages", Long, I64_MAX, AtLeast(1), &[Synonym::of("log.flush.interval.messages", 1)],
@@ -133,7 +131,7 @@ pub const TOPIC_CONFIGS: &[TopicConfigSpec] = &[
     spec("local.retention.ms", Long, "-2", AtLeast(-2), &[Synonym::of("log.local.retention.ms", 1)],
         "time for which records are kept on local disks in front of tiered storage", NO_TIERS),
     spec("max.compaction.lag.ms", Long, I64_MAX, AtLeast(1), &[Synonym::of("log.cleaner.max.compaction.lag.ms", 1)],
-        "longest time for which a record may stay uncompacted", NO_COMPACTION),
+        "longest time for which a record may stay uncompacted", AsInKafka),
     spec("max.message.bytes", Int, "1048588", AtLeast(0), &[Synonym::of("message.max.bytes", 1)],
         "largest record batch, as the producer compressed it", AsInKafka),
     spec("message.timestamp.after.max.ms", Long, "3600000", AtLeast(0), &[Synonym::of("log.message.timestamp.after.max.ms", 1)],
@@ -143,9 +141,9 @@ pub const TOPIC_CONFIGS: &[TopicConfigSpec] = &[
     spec("message.timestamp.type", Text, "CreateTime", OneOf(&["CreateTime", "LogAppendTime"]), &[Synonym::of("log.message.timestamp.type", 1)],
         "whether a record's timestamp is the producer's or the time at which it was appended", AsInKafka),
     spec("min.cleanable.dirty.ratio", Double, "0.5", Ratio(0.0, 1.0), &[Synonym::of("log.cleaner.min.cleanable.ratio", 1)],
-        "share of uncompacted bytes from which on a log is compacted", NO_COMPACTION),
+        "share of uncompacted bytes from which on a log is compacted", AsInKafka),
     spec("min.compaction.lag.ms", Long, "0", AtLeast(0), &[Synonym::of("log.cleaner.min.compaction.lag.ms", 1)],
-        "shortest time for which a record stays uncompacted", NO_COMPACTION),
+        "shortest time for which a record stays uncompacted", AsInKafka),
     spec("min.insync.replicas", Int, "1", AtLeast(1), &[Synonym::of("min.insync.replicas", 1)],
         "replicas that must have a record before acks=all is answered", NO_REPLICAS),
     spec("preallocate", Boolean, "false", Any, &[Synonym::of("log.preallocate", 1)],
@@ -161,7 +159,7 @@ pub const TOPIC_CONFIGS: &[TopicConfigSpec] = &[
     spec("retention.ms", Long, "604800000", AtLeast(-1), &[Synonym::of("log.retention.ms", 1), Synonym::of("log.retention.minutes", MINUTES), Synonym::of("log.retention.hours", HOURS)],
         "time after which records are deleted; -1 = never", AsInKafka),
     spec("segment.bytes", Int, "1073741824", AtLeast(1_048_576), &[Synonym::of("log.segment.bytes", 1)],
-        "size of a segment file", NO_FILES),
+        "most bytes of batches that compactors merge into one piece of a log (half a gibibyte at most)", AsInKafka),
     spec("segment.index.bytes", Int, "10485760", AtLeast(4), &[Synonym::of("log.index.size.max.bytes", 1)],
         "size of a segment's index file", NO_FILES),
     spec("segment.jitter.ms", Long, "0", AtLeast(0), &[Synonym::of("log.roll.jitter.ms", 1), Synonym::of("log.roll.jitter.hours", HOURS)],
@@ -243,6 +241,8 @@ pub struct TopicConfig {
     pub max_compaction_lag_ms: i64,
     /// `min.cleanable.dirty.ratio`.
     pub min_cleanable_dirty_ratio: f64,
+    /// `segment.bytes`: most bytes of batches that are merged into one run.
+    pub segment_bytes: u32,
     /// `min.insync.replicas`; kept to be shown, nothing depends on it.
     pub min_insync_replicas: i32,
     /// [`DELETION_PROTECTION`].
@@ -321,6 +321,7 @@ impl TopicConfig {
             min_compaction_lag_ms: number("min.compaction.lag.ms"),
             max_compaction_lag_ms: number("max.compaction.lag.ms"),
             min_cleanable_dirty_ratio: values.ratio("min.cleanable.dirty.ratio"),
+            segment_bytes: u32::try_from(number("segment.bytes")).unwrap_or(u32::MAX),
             min_insync_replicas: i32::try_from(number("min.insync.replicas")).unwrap_or(1),
             deletion_protection: value::parse_bool(&values.text(DELETION_PROTECTION)) == Some(true),
         }

@@ -1,4 +1,4 @@
-//! Every broker config of Kafka 4.2 that DescribeConfigs lists, as data.
+//! Every broker config of Kafka 4.2 that DescribeConfigs lists, and Aquifer's own, as data.
 //!
 //! Names, types, defaults, valid values and whether they are dynamic were taken from Kafka 4.2's
 //! `AbstractKafkaConfig.CONFIG_DEF` and `DynamicBrokerConfig` by running them. What they do, and why they
@@ -11,6 +11,9 @@ use crate::config::{
     Effect, ValidValues,
     ValidValues::{Any, AtLeast, Between, BetweenOr, OneOf, OneOfAnyCase, Ratio},
 };
+
+/// How long a deleted topic can be restored: our own.
+pub const SOFT_DELETE_TTL_MS: &str = "topic.soft.delete.ttl.ms";
 
 /// Without a default.
 const NULL: &str = "\0";
@@ -32,7 +35,8 @@ macro_rules! nothing {
 
 const NO_AUTHORIZER: About = nothing!("there is no authorizer");
 const NO_CLASSES: About = nothing!("no classes are loaded");
-const NO_CLEANER: About = nothing!("nothing is compacted yet");
+const CLEANERS: About =
+    nothing!("compactors are processes of their own, with settings of their own");
 const NO_FILES: About = nothing!("records are in the bucket, not in log files");
 const NO_COORDINATORS: About =
     nothing!("the metadata leader coordinates all groups in its own rows");
@@ -206,17 +210,17 @@ pub const BROKER_CONFIGS: &[BrokerConfigSpec] = &[
     fixed("leader.imbalance.check.interval.seconds", Long, "300", AtLeast(1), NO_REPLICATION),
     each("listener.security.protocol.map", Text, "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", Any, PLAIN_TEXT),
     each("listeners", List, "PLAINTEXT://:9092", Any, does("addresses on which this agent listens")),
-    all("log.cleaner.backoff.ms", Long, "15000", AtLeast(0), NO_CLEANER),
-    all("log.cleaner.dedupe.buffer.size", Long, "134217728", Any, NO_CLEANER),
-    all("log.cleaner.delete.retention.ms", Long, "86400000", AtLeast(0), NO_CLEANER),
-    fixed("log.cleaner.enable", Boolean, "true", Any, NO_CLEANER),
-    all("log.cleaner.io.buffer.load.factor", Double, "0.9", Any, NO_CLEANER),
-    all("log.cleaner.io.buffer.size", Int, "524288", AtLeast(0), NO_CLEANER),
-    all("log.cleaner.io.max.bytes.per.second", Double, "1.7976931348623157E308", Any, NO_CLEANER),
-    all("log.cleaner.max.compaction.lag.ms", Long, I64_MAX, AtLeast(1), NO_CLEANER),
-    all("log.cleaner.min.cleanable.ratio", Double, "0.5", Ratio(0.0, 1.0), NO_CLEANER),
-    all("log.cleaner.min.compaction.lag.ms", Long, "0", AtLeast(0), NO_CLEANER),
-    all("log.cleaner.threads", Int, "1", AtLeast(0), NO_CLEANER),
+    all("log.cleaner.backoff.ms", Long, "15000", AtLeast(0), nothing!("a log is compacted at most every 15 s")),
+    all("log.cleaner.dedupe.buffer.size", Long, "134217728", Any, CLEANERS),
+    all("log.cleaner.delete.retention.ms", Long, "86400000", AtLeast(0), does("how long tombstones are kept in compacted topics")),
+    fixed("log.cleaner.enable", Boolean, "true", Any, CLEANERS),
+    all("log.cleaner.io.buffer.load.factor", Double, "0.9", Any, CLEANERS),
+    all("log.cleaner.io.buffer.size", Int, "524288", AtLeast(0), CLEANERS),
+    all("log.cleaner.io.max.bytes.per.second", Double, "1.7976931348623157E308", Any, CLEANERS),
+    all("log.cleaner.max.compaction.lag.ms", Long, I64_MAX, AtLeast(1), does("longest time for which a record may stay uncompacted")),
+    all("log.cleaner.min.cleanable.ratio", Double, "0.5", Ratio(0.0, 1.0), does("share of uncompacted bytes from which on a log is compacted")),
+    all("log.cleaner.min.compaction.lag.ms", Long, "0", AtLeast(0), does("shortest time for which a record stays uncompacted")),
+    all("log.cleaner.threads", Int, "1", AtLeast(0), CLEANERS),
     all("log.cleanup.policy", List, "delete", OneOf(&["compact", "delete"]), does("default of the topic config cleanup.policy")),
     fixed("log.dir", List, "/tmp/kafka-logs", Any, NO_FILES),
     fixed("log.dir.failure.timeout.ms", Long, "30000", AtLeast(1), NO_FILES),
@@ -243,7 +247,7 @@ pub const BROKER_CONFIGS: &[BrokerConfigSpec] = &[
     fixed("log.roll.jitter.hours", Int, "0", AtLeast(0), NO_FILES),
     all("log.roll.jitter.ms", Long, NULL, Any, NO_FILES),
     all("log.roll.ms", Long, NULL, Any, NO_FILES),
-    all("log.segment.bytes", Int, "1073741824", AtLeast(1_048_576), NO_FILES),
+    all("log.segment.bytes", Int, "1073741824", AtLeast(1_048_576), does("most bytes of batches that compactors merge into one piece of a log")),
     all("log.segment.delete.delay.ms", Long, "60000", AtLeast(0), NO_FILES),
     all("max.connection.creation.rate", Int, I32_MAX, AtLeast(0), SOCKETS),
     all("max.connections", Int, I32_MAX, AtLeast(0), does("most connections to this agent at a time")),
@@ -419,6 +423,7 @@ pub const BROKER_CONFIGS: &[BrokerConfigSpec] = &[
     each("ssl.truststore.password", Password, NULL, Any, PLAIN_TEXT),
     each("ssl.truststore.type", Text, "JKS", Any, PLAIN_TEXT),
     fixed("telemetry.max.bytes", Int, "1048576", AtLeast(1), does("largest metrics of a client, expanded")),
+    spec(SOFT_DELETE_TTL_MS, Long, "86400000", AtLeast(0), ("how long a deleted topic can be restored; 0 = not at all; Aquifer's own", Effect::Own), Update::ClusterWide),
     fixed("transaction.abort.timed.out.transaction.cleanup.interval.ms", Int, "10000", AtLeast(1), NO_TRANSACTIONS),
     fixed("transaction.max.timeout.ms", Int, "900000", AtLeast(1), NO_TRANSACTIONS),
     all("transaction.partition.verification.enable", Boolean, "true", Any, NO_TRANSACTIONS),

@@ -21,11 +21,31 @@ fn the_table_is_sorted_and_its_defaults_are_valid() {
 /// Counted by running Kafka 4.2: what DescribeConfigs lists, and how much of it is dynamic.
 #[test]
 fn the_table_is_complete() {
-    let count = |update: Update| BROKER_CONFIGS.iter().filter(|s| s.update == update).count();
-    assert_eq!(BROKER_CONFIGS.len(), 320);
+    let of_kafka = || BROKER_CONFIGS.iter().filter(|s| s.effect != Effect::Own);
+    let count = |update: Update| of_kafka().filter(|s| s.update == update).count();
+    assert_eq!(of_kafka().count(), 320);
     assert_eq!(count(Update::ClusterWide), 56);
     assert_eq!(count(Update::PerBroker), 36);
-    assert_eq!(BROKER_CONFIGS.iter().filter(|s| s.sensitive()).count(), 10);
+    assert_eq!(of_kafka().filter(|s| s.sensitive()).count(), 10);
+    let own = BROKER_CONFIGS.iter().filter(|s| s.effect == Effect::Own);
+    let own: Vec<&str> = own.map(|s| s.name).collect();
+    assert_eq!(own, [SOFT_DELETE_TTL_MS]);
+}
+
+#[test]
+fn a_deleted_topic_can_be_restored_for_a_day_unless_it_is_said_otherwise() {
+    for (set, ttl_ms) in [
+        (None, 86_400_000),
+        (Some("0"), 0),
+        (Some("60000"), 60_000),
+        (Some("-1"), 86_400_000),
+        (Some("soon"), 86_400_000),
+    ] {
+        let set = set.map(|value| (SOFT_DELETE_TTL_MS, value));
+        let config = BrokerConfig::resolve(&configs(set.as_slice()));
+        assert_eq!(config.topic_soft_delete_ttl_ms, ttl_ms, "{set:?}");
+    }
+    assert_eq!(alterable(SOFT_DELETE_TTL_MS), Alterable::Yes);
 }
 
 #[test]
