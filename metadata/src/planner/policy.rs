@@ -73,25 +73,146 @@ pub struct LevelShape {
     pub age_epochs: u32,
 }
 
+/// Fewest extents that are merged only because they are old.
+const OLD_EXTENTS_MIN: usize = 8;
+/// After so many times [`PlannerSettings::small_age_epochs`] two objects are merged.
+const LONG_AGES: u32 = 12;
+/// From so many deletable objects on they are deleted at once.
+const DELETABLE_MIN: usize = 256;
+/// Upload epochs that fewer of them wait for others.
+const DELETABLE_WAIT_EPOCHS: u32 = 2;
+/// Most upload epochs that something rests.
+const REST_EPOCHS_MAX: u32 = 60;
+
 impl PlannerSettings {
     /// Whether objects of level 0 are worth a job: `waiting` of them with `bytes`, the oldest `age_epochs` old.
     #[must_use]
     pub fn merges_small(&self, waiting: usize, bytes: u64, age_epochs: u32) -> bool {
-        let _ = (waiting, bytes, age_epochs);
-        todo!("builder C")
+        let old = self.small_age_epochs;
+        waiting >= self.small_objects.max(1)
+            || (waiting > 0 && bytes >= self.small_bytes)
+            || (age_epochs >= old && waiting >= self.small_objects_min.max(1))
+            || (age_epochs >= old.saturating_mul(LONG_AGES) && waiting >= 2)
     }
 
     /// Whether neighbours of level 1 are worth a job. It must leave fewer extents than it takes.
     #[must_use]
     pub fn merges_level_1(&self, shape: LevelShape, run_bytes_max: u32) -> bool {
-        let _ = (shape, run_bytes_max);
-        todo!("builder C")
+        let old = shape.age_epochs >= self.merged_age_epochs && shape.extents >= OLD_EXTENTS_MIN;
+        let many = shape.extents >= self.merged_extents || shape.bytes >= self.merged_bytes;
+        (many || old) && shape.shrinks(run_bytes_max)
     }
 
     /// Whether small neighbours of level 2 are.
     #[must_use]
     pub fn merges_level_2(&self, shape: LevelShape, run_bytes_max: u32) -> bool {
-        let _ = (shape, run_bytes_max);
-        todo!("builder C")
+        shape.extents >= self.merged_extents && shape.shrinks(run_bytes_max)
+    }
+
+    /// Whether objects are worth a job that deletes them: so many, of which the first could have been deleted
+    /// `due_epochs` ago.
+    #[must_use]
+    pub(super) fn deletes(count: usize, due_epochs: u32) -> bool {
+        count >= DELETABLE_MIN || (count > 0 && due_epochs >= DELETABLE_WAIT_EPOCHS)
+    }
+
+    /// How long something rests that rested for `last` upload epochs before.
+    pub(super) fn rest_after(&self, last: u32) -> u32 {
+        if last == 0 {
+            self.rest_epochs.min(REST_EPOCHS_MAX)
+        } else {
+            last.saturating_mul(2).min(REST_EPOCHS_MAX)
+        }
+    }
+}
+
+impl LevelShape {
+    /// Whether a merge surely leaves fewer extents: runs are filled to at least 7/8, for a batch that does
+    /// not fit begins the next one.
+    fn shrinks(self, run_bytes_max: u32) -> bool {
+        let run = u64::from(run_bytes_max / 8).saturating_mul(7).max(1);
+        let outputs = (self.bytes / run).saturating_add(1);
+        u64::try_from(self.extents).is_ok_and(|extents| outputs < extents)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn small_objects_are_merged_by_count_bytes_and_age() {
+        let settings = PlannerSettings::default();
+        for (waiting, bytes, age, merged) in [
+            (0, 0, 1_000, false),
+            (127, 127 * 8 * MIB - 1, 4, false),
+            (128, 1, 0, true),
+            (100, 1 << 30, 0, true),
+            (7, MIB, 59, false),
+            (8, MIB, 4, false),
+            (8, MIB, 5, true),
+            (1, MIB, 1_000, false),
+            (2, MIB, 59, false),
+            (2, MIB, 60, true),
+        ] {
+            let decided = settings.merges_small(waiting, bytes, age);
+            assert_eq!(decided, merged, "{waiting} with {bytes} bytes of {age}");
+        }
+    }
+
+    #[test]
+    fn a_merge_of_level_1_leaves_fewer_extents() {
+        let settings = PlannerSettings::default();
+        let half = 512 << 20;
+        for (extents, mib, age_epochs, run_bytes_max, merged) in [
+            (63, 1, 0, half, false),
+            (64, 1, 0, half, true),
+            (2, 256, 0, half, true),
+            (1, 256, 1_000, half, false),
+            (2, 900, 0, half, false),
+            (8, 1, 59, half, false),
+            (8, 1, 60, half, true),
+            (7, 1, 60, half, false),
+            // runs as small as what is there
+            (64, 64, 0, 1 << 20, false),
+            (64, 64, 0, 2 << 20, true),
+        ] {
+            let shape = LevelShape {
+                extents,
+                bytes: mib * MIB,
+                age_epochs,
+            };
+            let decided = settings.merges_level_1(shape, run_bytes_max);
+            assert_eq!(decided, merged, "{shape:?} into {run_bytes_max}");
+        }
+    }
+
+    #[test]
+    fn level_2_is_merged_by_count_only() {
+        let settings = PlannerSettings::default();
+        for (extents, merged) in [(2, false), (63, false), (64, true)] {
+            let shape = LevelShape {
+                extents,
+                bytes: 300 * MIB,
+                age_epochs: 1_000,
+            };
+            let decided = settings.merges_level_2(shape, 512 << 20);
+            assert_eq!(decided, merged, "{extents}");
+        }
+    }
+
+    #[test]
+    fn rests_double_up_to_an_hour() {
+        let settings = PlannerSettings::default();
+        let mut rest = 0;
+        let rests: Vec<u32> = std::iter::repeat_with(|| {
+            rest = settings.rest_after(rest);
+            rest
+        })
+        .take(7)
+        .collect();
+        assert_eq!(rests, [2, 4, 8, 16, 32, 60, 60]);
     }
 }

@@ -77,20 +77,39 @@ impl PlannedPartition<'_> {
 
     /// All extents in offset order.
     pub(crate) fn extents(&self) -> impl Iterator<Item = PlannedExtent> + '_ {
-        let planned = move |extent: &Packed| {
-            Some(PlannedExtent {
-                object: self.state.objects.id(extent.object)?,
-                base_offset: Offset(extent.base_offset),
-                end_offset: Offset(extent.end()),
-                raw_bytes: extent.raw_bytes,
-                max_timestamp: extent.max_timestamp,
-            })
-        };
-        self.partition.extents.iter().filter_map(planned)
+        let all = self.partition.extents.iter();
+        all.filter_map(|extent| self.planned(extent))
+    }
+
+    /// The same from the one on that has `from` or begins behind it.
+    pub(crate) fn extents_from(&self, from: Offset) -> impl Iterator<Item = PlannedExtent> + '_ {
+        let behind = self.partition.extents.iter_from(from.0);
+        behind.filter_map(|extent| self.planned(extent))
+    }
+
+    fn planned(&self, extent: &Packed) -> Option<PlannedExtent> {
+        Some(PlannedExtent {
+            object: self.state.objects.id(extent.object)?,
+            base_offset: Offset(extent.base_offset),
+            end_offset: Offset(extent.end()),
+            raw_bytes: extent.raw_bytes,
+            max_timestamp: extent.max_timestamp,
+        })
     }
 }
 
 impl State {
+    /// The partition of this id.
+    pub(crate) fn planned_partition(&self, id: PartitionId) -> Option<PlannedPartition<'_>> {
+        let topic = self.any_topic(id.topic)?;
+        Some(PlannedPartition {
+            id,
+            topic,
+            partition: topic.partition(id.partition)?,
+            state: self,
+        })
+    }
+
     /// Partitions behind `after`, in order, topics in the trash included (in an order of their own, behind the
     /// others).
     pub(crate) fn planned_partitions(
@@ -133,6 +152,15 @@ impl State {
     /// Released objects, by upload epoch of their keys: (object, released in).
     pub(crate) fn released_objects(&self) -> impl Iterator<Item = (ObjectId, UploadEpoch)> + '_ {
         self.released.iter().map(|(id, _, since)| (id, since))
+    }
+
+    /// The same from `from` on.
+    pub(crate) fn released_from(
+        &self,
+        from: ObjectId,
+    ) -> impl Iterator<Item = (ObjectId, UploadEpoch)> + '_ {
+        let behind = self.released.iter_from(from);
+        behind.map(|(id, _, since)| (id, since))
     }
 
     /// A page of the objects that are known; None = the cluster has not begun.
