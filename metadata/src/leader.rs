@@ -310,7 +310,12 @@ impl Leader {
             facts: Arc::clone(&facts),
             tips: tips.map(|tips| tip_writer::start(ports, tips)),
             group_lag_metrics: settings.group_lag_metrics,
-            planner: settings.planner,
+            planner: PlannerSettings {
+                // without backups nothing waits for them
+                waits_for_backup: settings.backup.is_some(),
+                ..settings.planner
+            },
+            upload_epoch: settings.upload_epoch,
         });
         ports.tasks.spawn(async move {
             let ended = sequencer.run().await;

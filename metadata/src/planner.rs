@@ -131,6 +131,12 @@ impl Planner {
         self.asked
     }
 
+    /// Whether the last step was the last one of a look at everything.
+    #[must_use]
+    pub fn is_between_looks(&self) -> bool {
+        self.looked == (false, false) && !self.candidates.is_under_way()
+    }
+
     /// What is behind, as the last step saw it.
     #[must_use]
     pub fn backlog(&self) -> Backlog {

@@ -9,6 +9,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use aquifer_format::{
@@ -26,6 +27,7 @@ use self::{
     lag::{GroupLagMetrics, GroupMetrics},
     request::{Answers, Departure, Request, StreamId},
     timers::Timers,
+    upkeep::Upkeep,
 };
 use crate::{
     coordinator::{At, Coordinator},
@@ -103,6 +105,8 @@ pub(crate) struct Parts {
     pub(crate) group_lag_metrics: GroupLagMetrics,
     /// How compactors' work is planned.
     pub(crate) planner: PlannerSettings,
+    /// Length of an upload epoch.
+    pub(crate) upload_epoch: Duration,
 }
 
 /// The sequencer.
@@ -126,6 +130,7 @@ pub(crate) struct Sequencer {
     coordinator: Coordinator<Waiting>,
     group_metrics: GroupMetrics,
     planner: Planner,
+    upkeep: Upkeep,
     pager: Pager,
     writer: JournalWriter,
     lease: LeaseView,
@@ -159,7 +164,7 @@ impl Sequencer {
         let heard = parts.state.sessions().map(|(id, ..)| (id, epoch));
         let heard = heard.collect();
         let interval = parts.state.broker_config().log_retention_check_interval;
-        let mut timers = Timers::new(now, interval);
+        let mut timers = Timers::new(now, interval, parts.upload_epoch);
         let held: Vec<_> = parts.state.held().map(|h| (h.session, h.batch)).collect();
         timers.hold(now, held);
         parts.facts.note_durable(parts.hashes.tail());
@@ -184,6 +189,7 @@ impl Sequencer {
             coordinator,
             group_metrics: GroupMetrics::new(now, parts.group_lag_metrics),
             planner: Planner::new(parts.term, now, parts.planner),
+            upkeep: Upkeep::new(now),
             pager: parts.pager,
             writer: parts.writer,
             lease: parts.lease,

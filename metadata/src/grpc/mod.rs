@@ -8,6 +8,7 @@ mod service;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::{
     convert::Infallible,
@@ -25,7 +26,7 @@ use aquifer_format::limits::{METADATA_MESSAGE_BYTES_MAX, METADATA_REQUEST_BYTES_
 use aquifer_metadata_api::{
     grpc::{
         CONNECTION_WINDOW_BYTES, HEADER_BYTES_MAX, STREAM_WINDOW_BYTES, Spawner,
-        proto::metadata_server::MetadataServer,
+        proto::{metadata_server::MetadataServer, upkeep_server::UpkeepServer},
     },
     secret::ClusterSecret,
 };
@@ -207,10 +208,8 @@ impl Acceptor {
         let admitted = Arc::new(AtomicBool::new(false));
         let service = {
             let (secret, admitted) = (self.secret.clone(), Arc::clone(&admitted));
-            let server = MetadataServer::new(self.service.clone())
-                .max_decoding_message_size(METADATA_REQUEST_BYTES_MAX)
-                .max_encoding_message_size(METADATA_MESSAGE_BYTES_MAX);
-            service_fn(move |request| answer(request, &secret, &admitted, server.clone()))
+            let servers = Servers::new(&self.service);
+            service_fn(move |request| answer(request, &secret, &admitted, servers.clone()))
         };
         let connection = http2::Builder::new(Spawner(self.ports.tasks.clone()))
             .timer(TokioTimer::new())
@@ -252,12 +251,46 @@ impl Acceptor {
     }
 }
 
+/// What calls begin with that compactors and operators make.
+const UPKEEP_PREFIX: &str = "/aquifer.metadata.v1.Upkeep/";
+
+/// The services of one connection.
+#[derive(Clone)]
+struct Servers {
+    metadata: MetadataServer<Service>,
+    upkeep: UpkeepServer<Service>,
+}
+
+impl Servers {
+    fn new(service: &Service) -> Self {
+        Self {
+            metadata: MetadataServer::new(service.clone())
+                .max_decoding_message_size(METADATA_REQUEST_BYTES_MAX)
+                .max_encoding_message_size(METADATA_MESSAGE_BYTES_MAX),
+            upkeep: UpkeepServer::new(service.clone())
+                .max_decoding_message_size(METADATA_REQUEST_BYTES_MAX)
+                .max_encoding_message_size(METADATA_MESSAGE_BYTES_MAX),
+        }
+    }
+
+    async fn call(
+        mut self,
+        request: http::Request<Incoming>,
+    ) -> Result<http::Response<Body>, Infallible> {
+        if request.uri().path().starts_with(UPKEEP_PREFIX) {
+            self.upkeep.call(request).await
+        } else {
+            self.metadata.call(request).await
+        }
+    }
+}
+
 /// Answers a call that shows the secret.
 fn answer(
     request: http::Request<Incoming>,
     secret: &ClusterSecret,
     admitted: &AtomicBool,
-    mut server: MetadataServer<Service>,
+    servers: Servers,
 ) -> impl Future<Output = Result<http::Response<Body>, Infallible>> + Send + use<> {
     let authorization = request.headers().get(AUTHORIZATION);
     let refused = match authorization {
@@ -276,7 +309,7 @@ fn answer(
                 metrics::counter!("aquifer_metadata_calls_unauthenticated_total").increment(1);
                 Ok(Status::unauthenticated(reason).into_http())
             }
-            None => server.call(request).await,
+            None => servers.call(request).await,
         }
     }
 }

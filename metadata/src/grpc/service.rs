@@ -51,7 +51,7 @@ impl Service {
     }
 
     /// The leader, if this process is it.
-    fn leader(&self) -> Result<Arc<LocalMetadata>, Status> {
+    pub(super) fn leader(&self) -> Result<Arc<LocalMetadata>, Status> {
         if self.stopping.is_cancelled() {
             return Err(not_leader(None, STOPPING));
         }
@@ -102,7 +102,7 @@ fn status_of_role(role: &Role) -> Status {
 }
 
 /// An answer, with the leader's term.
-fn answered<T>(leader: &LocalMetadata, message: T) -> Response<T> {
+pub(super) fn answered<T>(leader: &LocalMetadata, message: T) -> Response<T> {
     let mut response = Response::new(message);
     add_term(response.metadata_mut(), leader);
     response
@@ -110,7 +110,7 @@ fn answered<T>(leader: &LocalMetadata, message: T) -> Response<T> {
 
 /// An error of the leader's, with its term where it says something of the state. (That a call did not
 /// happen stays true after the leader was deposed.)
-fn failed(leader: &LocalMetadata) -> impl FnOnce(MetadataError) -> Status {
+pub(super) fn failed(leader: &LocalMetadata) -> impl FnOnce(MetadataError) -> Status {
     move |error| {
         let mut status = status_of(&error);
         if !matches!(error, MetadataError::Unavailable { .. }) {

@@ -345,6 +345,11 @@ impl Candidates {
         None
     }
 
+    /// Whether a look began and did not end.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.from.is_some() || self.within.is_some()
+    }
+
     pub(super) fn ranges_count(&self) -> usize {
         self.ranges.len()
     }

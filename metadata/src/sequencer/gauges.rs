@@ -1,6 +1,8 @@
 //! The sequencer's metrics.
 
-use crate::state::State;
+use std::collections::BTreeMap;
+
+use crate::{planner::Backlog, state::State};
 
 /// A count as metrics want it; exact up to 2^53.
 #[allow(
@@ -35,5 +37,26 @@ pub(super) fn group(requests: usize, state: &State) {
     ] {
         metrics::gauge!("aquifer_metadata_budget_used_bytes", "part" => part).set(number(used));
         metrics::gauge!("aquifer_metadata_budget_bytes", "part" => part).set(number(budget));
+    }
+}
+
+/// What compactors are behind with, and what they have.
+pub(super) fn upkeep(backlog: &Backlog, jobs: &BTreeMap<&'static str, u64>) {
+    let Backlog {
+        small_objects,
+        small_bytes,
+        small_age_epochs,
+        partitions,
+        dirty_logs,
+        deletable_objects,
+    } = *backlog;
+    metrics::gauge!("aquifer_compaction_backlog_objects").set(number(small_objects));
+    metrics::gauge!("aquifer_compaction_backlog_bytes").set(number(small_bytes));
+    metrics::gauge!("aquifer_compaction_backlog_age_epochs").set(f64::from(small_age_epochs));
+    metrics::gauge!("aquifer_compaction_backlog_partitions").set(number(partitions));
+    metrics::gauge!("aquifer_compaction_backlog_dirty_logs").set(number(dirty_logs));
+    metrics::gauge!("aquifer_compaction_backlog_deletable_objects").set(number(deletable_objects));
+    for (kind, held) in jobs {
+        metrics::gauge!("aquifer_compaction_jobs", "kind" => *kind).set(number(*held));
     }
 }

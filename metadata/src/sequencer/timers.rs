@@ -12,9 +12,8 @@ use aquifer_store::Monotonic;
 use super::Sequencer;
 use crate::state::decide::{self, Now};
 
-/// Length of an upload epoch.
-pub(crate) const UPLOAD_EPOCH: Duration = Duration::from_secs(60);
-
+/// Shortest upload epoch.
+const UPLOAD_EPOCH_MIN: Duration = Duration::from_millis(100);
 /// How much of the state a step of retention looks at: some milliseconds of work, between requests.
 const RETENTION_STEP: usize = 2_048;
 /// Shortest time between two looks at all partitions.
@@ -26,16 +25,24 @@ pub(super) struct Timers {
     /// In order of time: every hold lasts as long.
     holds: VecDeque<(Monotonic, Vec<(SessionId, BatchRef)>)>,
     epoch: Monotonic,
+    /// Length of an upload epoch.
+    upload_epoch: Duration,
     retention: Monotonic,
     /// Where retention goes on; None = with the first partition.
     retention_from: Option<PartitionId>,
 }
 
 impl Timers {
-    pub(super) fn new(now: Monotonic, retention_interval: Duration) -> Self {
+    pub(super) fn new(
+        now: Monotonic,
+        retention_interval: Duration,
+        upload_epoch: Duration,
+    ) -> Self {
+        let upload_epoch = upload_epoch.max(UPLOAD_EPOCH_MIN);
         Self {
             holds: VecDeque::new(),
-            epoch: now.plus(UPLOAD_EPOCH),
+            epoch: now.plus(upload_epoch),
+            upload_epoch,
             retention: now.plus(retention_interval.max(RETENTION_INTERVAL_MIN)),
             retention_from: None,
         }
@@ -93,7 +100,7 @@ impl Sequencer {
             self.settle(holds);
         }
         if self.timers.epoch <= now {
-            self.timers.epoch = now.plus(UPLOAD_EPOCH);
+            self.timers.epoch = now.plus(self.timers.upload_epoch);
             self.advance_upload_epoch();
         }
         if self.takes() && self.coordinator.next_due().is_some_and(|at| at <= now) {
@@ -128,7 +135,7 @@ impl Sequencer {
         self.apply(vec![advanced]);
         let epoch = self.state.upload_epoch();
         for session in self.silent_sessions(epoch) {
-            tracing::info!(%session, "a commit session was silent for {SESSION_IDLE_EPOCHS_MAX} minutes and ends");
+            tracing::info!(%session, "a commit session was silent for {SESSION_IDLE_EPOCHS_MAX} upload epochs and ends");
             let decided = decide::end_session(&self.state, &self.wall_clock(), session);
             let ((), holds) = self.accept(decided);
             self.settle(holds);

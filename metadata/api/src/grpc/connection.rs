@@ -23,7 +23,9 @@ use tonic::{Status, body::Body};
 
 use super::{
     CONNECTION_WINDOW_BYTES, Endpoint, GrpcSettings, HEADER_BYTES_MAX, STREAM_WINDOW_BYTES,
-    Spawner, TERM_HEADER, proto::metadata_client::MetadataClient, status_of,
+    Spawner, TERM_HEADER,
+    proto::{metadata_client::MetadataClient, upkeep_client::UpkeepClient},
+    status_of,
 };
 use crate::error::MetadataError;
 
@@ -106,6 +108,12 @@ impl Connection {
     /// The generated client on this connection.
     pub(super) fn client(&self) -> MetadataClient<Self> {
         MetadataClient::with_origin(self.clone(), self.origin.clone())
+            .max_decoding_message_size(METADATA_MESSAGE_BYTES_MAX)
+    }
+
+    /// The same for compactors' and operators' calls.
+    pub(super) fn upkeep_client(&self) -> UpkeepClient<Self> {
+        UpkeepClient::with_origin(self.clone(), self.origin.clone())
             .max_decoding_message_size(METADATA_MESSAGE_BYTES_MAX)
     }
 
