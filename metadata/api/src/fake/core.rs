@@ -18,6 +18,7 @@ use super::{
     log::{Log, Owner},
     readers::Watcher,
     sessions::Session,
+    upkeep::Work,
 };
 use crate::{
     commit::{BatchOutcome, Rejection},
@@ -60,6 +61,7 @@ pub(super) struct Core {
     pub(super) refusing: bool,
     pub(super) throttle_produce: bool,
     pub(super) over_budget: bool,
+    pub(super) work: Work,
 }
 
 #[allow(
@@ -98,6 +100,7 @@ impl Core {
             refusing: false,
             throttle_produce: false,
             over_budget: false,
+            work: Work::default(),
         }
     }
 
@@ -207,9 +210,9 @@ impl Core {
     }
 
     pub(super) fn delete_topic(&mut self, topic: TopicId) {
-        if self.topics.remove(&topic).is_none() {
+        let Some(view) = self.topics.remove(&topic) else {
             return;
-        }
+        };
         self.changed_topics.insert(topic);
         let gone: Vec<PartitionId> = self
             .logs
@@ -217,17 +220,20 @@ impl Core {
             .copied()
             .filter(|p| p.topic == topic)
             .collect();
+        let mut logs = BTreeMap::new();
         for partition in gone {
-            let log = self.logs.remove(&partition).expect("listed just above");
+            let mut log = self.logs.remove(&partition).expect("listed just above");
             self.changed_logs.remove(&partition);
             let unknown = BatchOutcome::Rejected(Rejection::UnknownPartition);
             let outcomes = log
-                .held()
+                .take_held()
                 .into_iter()
                 .map(|owner| (owner, unknown))
                 .collect();
             self.settle(outcomes);
+            logs.insert(partition, log);
         }
+        self.trash(view, logs);
     }
 
     pub(super) fn skip_offsets(&mut self, partition: PartitionId, offsets: u32) {

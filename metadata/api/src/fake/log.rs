@@ -144,10 +144,11 @@ impl Log {
         states.collect()
     }
 
-    /// All batches that are held here.
-    pub(super) fn held(&self) -> Vec<Owner> {
-        let held = self.producers.values().flat_map(|p| &p.held);
-        held.map(|h| h.owner).collect()
+    /// All batches that are held here; they are not any more.
+    pub(super) fn take_held(&mut self) -> Vec<Owner> {
+        let producers = self.producers.values_mut();
+        let held = producers.flat_map(|producer| std::mem::take(&mut producer.held));
+        held.map(|held| held.owner).collect()
     }
 
     fn decide(&mut self, candidate: Candidate, now: i64) -> BatchOutcome {
