@@ -7,7 +7,7 @@ mod sharing;
 use std::{sync::Arc, time::Duration};
 
 use aquifer_metadata_api::{
-    Metadata, conformance,
+    Metadata, Upkeep, conformance,
     grpc::{Endpoint, GrpcMetadata, GrpcSettings},
     register::RegisterRequest,
     secret::ClusterSecret,
@@ -124,6 +124,19 @@ async fn the_network_client_passes_the_suite() {
         let client = client(&[&node]);
         served.lock().push((leader, node));
         client as Arc<dyn Metadata>
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_network_client_passes_the_suite_of_upkeep() {
+    let served: Mutex<Vec<(Leader, Node)>> = Mutex::default();
+    conformance::run_upkeep(|| async {
+        let leader = lead(&memory_journal()).await;
+        let node = Node::leading(&leader).await;
+        let client = client(&[&node]);
+        served.lock().push((leader, node));
+        client as Arc<dyn Upkeep>
     })
     .await;
 }

@@ -1,14 +1,14 @@
 use std::sync::Arc;
 
-use aquifer_metadata_api::{Metadata, conformance};
+use aquifer_metadata_api::{Metadata, Upkeep, conformance};
 use aquifer_store::Ports;
 
 use crate::{
-    Leader, LeaderSettings,
+    Leader, LeaderSettings, LocalMetadata,
     journal::{Journal, memory::MemoryJournal, sqlite::SqliteJournal},
 };
 
-async fn serve(ports: Ports, journal: Arc<dyn Journal>) -> Arc<dyn Metadata> {
+async fn serve(ports: Ports, journal: Arc<dyn Journal>) -> Arc<LocalMetadata> {
     let leader = Leader::start(journal, ports, LeaderSettings::default()).await;
     leader.expect("an empty journal is enough").metadata()
 }
@@ -18,7 +18,7 @@ async fn the_local_client_passes_the_suite_on_the_memory_journal() {
     conformance::run(|| async {
         let ports = Ports::simulated(1, 1_704_067_200_000);
         let journal = MemoryJournal::new(Arc::clone(&ports.clock));
-        serve(ports, Arc::new(journal)).await
+        serve(ports, Arc::new(journal)).await as Arc<dyn Metadata>
     })
     .await;
 }
@@ -32,7 +32,17 @@ async fn the_local_client_passes_the_suite_on_sqlite() {
         let file = files.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let path = folder.path().join(format!("{file}.db"));
         let journal = SqliteJournal::open(&path, Arc::clone(&ports.clock)).await;
-        serve(ports, Arc::new(journal.expect("opens"))).await
+        serve(ports, Arc::new(journal.expect("opens"))).await as Arc<dyn Metadata>
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_local_client_passes_the_suite_of_upkeep() {
+    conformance::run_upkeep(|| async {
+        let ports = Ports::simulated(1, 1_704_067_200_000);
+        let journal = MemoryJournal::new(Arc::clone(&ports.clock));
+        serve(ports, Arc::new(journal)).await as Arc<dyn Upkeep>
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! What every implementation of [`Metadata`] must do, as a suite that each of them runs.
+//! What every implementation of [`Metadata`] and [`Upkeep`] must do, as a suite that each of them runs.
 //!
 //! Holds take two seconds of the service's clock, so a run over real time takes about ten seconds.
 
@@ -12,11 +12,12 @@ mod live;
 mod partitions;
 mod reads;
 mod records;
+mod upkeep;
 mod watching;
 
 use std::{future::Future, sync::Arc};
 
-use crate::Metadata;
+use crate::{Metadata, Upkeep};
 
 /// Runs every check, each against a fresh, empty service that `factory` makes. Panics at the first
 /// broken rule.
@@ -69,4 +70,15 @@ where
     records::what_cannot_be_deleted_is_refused(factory().await).await;
     records::producers_are_described(factory().await).await;
     records::partitions_are_measured(factory().await).await;
+}
+
+/// Runs the checks of [`Upkeep`], in the same way.
+pub async fn run_upkeep<F, Fut>(factory: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Upkeep>>,
+{
+    upkeep::a_job_is_one_workers(factory().await).await;
+    upkeep::ranges_are_swapped_once(factory().await).await;
+    upkeep::deleted_topics_come_back(factory().await).await;
 }
