@@ -12,6 +12,8 @@ mod release;
 mod rest;
 mod runs;
 mod small;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, time::Duration};
 
