@@ -78,13 +78,13 @@ impl PlannedPartition<'_> {
     /// All extents in offset order.
     pub(crate) fn extents(&self) -> impl Iterator<Item = PlannedExtent> + '_ {
         let all = self.partition.extents.iter();
-        all.filter_map(|extent| self.planned(extent))
+        all.filter_map(move |extent| self.planned(extent))
     }
 
     /// The same from the one on that has `from` or begins behind it.
     pub(crate) fn extents_from(&self, from: Offset) -> impl Iterator<Item = PlannedExtent> + '_ {
         let behind = self.partition.extents.iter_from(from.0);
-        behind.filter_map(|extent| self.planned(extent))
+        behind.filter_map(move |extent| self.planned(extent))
     }
 
     fn planned(&self, extent: &Packed) -> Option<PlannedExtent> {
