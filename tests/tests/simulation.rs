@@ -17,14 +17,19 @@ fn number(variable: &str) -> Option<u64> {
         .map(|text| text.parse().expect(variable))
 }
 
-fn check(seed: u64) -> (usize, usize, u64) {
+fn check(seed: u64) -> (usize, usize, u64, usize) {
     let outcome = run(Plan::of(seed));
     assert!(
         outcome.violations.is_empty(),
         "seed {seed} (AQUIFER_SIM_SEED={seed} prints its trace): {:#?}",
         outcome.violations
     );
-    (outcome.acked, outcome.commits, outcome.kills)
+    (
+        outcome.acked,
+        outcome.commits,
+        outcome.kills,
+        outcome.merged,
+    )
 }
 
 #[test]
@@ -39,17 +44,19 @@ fn no_seed_finds_a_broken_promise() {
     let begun = Instant::now();
     let end = begun + Duration::from_secs(number("AQUIFER_SIM_SECONDS").unwrap_or(40));
     let least = number("AQUIFER_SIM_SEEDS").unwrap_or(500);
-    let (mut seeds, mut acked, mut commits, mut kills) = (0, 0, 0, 0);
+    let (mut seeds, mut acked, mut commits, mut kills, mut merged) = (0, 0, 0, 0, 0);
     while seeds < least || Instant::now() < end {
         let more = check(first + seeds);
-        (acked, commits, kills) = (acked + more.0, commits + more.1, kills + more.2);
+        (acked, commits) = (acked + more.0, commits + more.1);
+        (kills, merged) = (kills + more.2, merged + more.3);
         seeds += 1;
     }
     // Where nothing happens no promise is broken either.
     assert!(acked > 0 && commits > 0, "{acked}, {commits}");
     assert!(kills > 0 || seeds < 10, "{kills}");
+    assert!(merged > 0 || seeds < 10, "{merged}");
     println!(
-        "{seeds} seeds from {first} in {:?}: {acked} records and {commits} commits acknowledged, {kills} kills, no violation",
+        "{seeds} seeds from {first} in {:?}: {acked} records and {commits} commits acknowledged, {kills} kills, {merged} merged objects, no violation",
         begun.elapsed()
     );
 }

@@ -1,4 +1,4 @@
-//! What goes wrong in a simulation: agents and members die, stand still or are cut off at any moment, the
+//! What goes wrong in a simulation: agents, members and compactors die, stand still or are cut off at any moment, the
 //! bucket and the journal fail in every way that their fakes know.
 
 use std::{sync::Arc, time::Duration};
@@ -14,7 +14,9 @@ pub(super) async fn run(world: Arc<World>) {
         world.pause(100 + world.random(1_500)).await;
         let agent = pick(&world, world.plan.agents);
         let member = pick(&world, world.plan.members);
-        match world.random(14) {
+        // Without compactors the seeds are what they were before there were any.
+        let kinds = if world.plan.compactors > 0 { 18 } else { 14 };
+        match world.random(kinds) {
             0 => {
                 world.trace(format!("chaos: agent {agent} dies"));
                 world.kill_agent(agent);
@@ -49,10 +51,35 @@ pub(super) async fn run(world: Arc<World>) {
             }
             11 => world.faults.set(slow_bucket()),
             12 => bad_journal(&world).await,
-            _ => {
+            13 => {
                 let latency = Duration::from_millis(world.random(30));
                 world.journal.switches().set_latency(latency);
             }
+            kind => bad_compactor(&world, kind).await,
+        }
+    }
+}
+
+/// A compactor dies, stands still (past its lease or not), or cannot reach the leader.
+async fn bad_compactor(world: &World, kind: u64) {
+    let compactor = pick(world, world.plan.compactors);
+    match kind {
+        14 | 15 => {
+            world.trace(format!("chaos: compactor {compactor} dies"));
+            world.kill_compactor(compactor);
+            world.pause(world.random(2_000)).await;
+            world.start_compactor(compactor);
+        }
+        16 => {
+            let who = format!("compactor {compactor}");
+            stand_still(world, who, world.compactor(compactor)).await;
+        }
+        _ => {
+            world.trace(format!("chaos: compactor {compactor} is cut off"));
+            let node = world.plan.compactor_node(compactor);
+            world.network.cut(node, true);
+            world.pause(world.random(8_000)).await;
+            world.network.cut(node, false);
         }
     }
 }

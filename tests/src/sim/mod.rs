@@ -1,10 +1,11 @@
-//! A whole cluster in one seeded, single-threaded simulation: agents, members of the metadata service, the
-//! journal and the bucket of the project, clients and members of groups of the test's own, faults at the ports,
+//! A whole cluster in one seeded, single-threaded simulation: agents, members of the metadata service,
+//! compactors, the journal and the bucket of the project, clients and members of groups of the test's own, faults at the ports,
 //! virtual time. The same seed gives the same trace.
 
 mod chaos;
 mod checker;
 mod client;
+mod compactors;
 mod groups;
 mod member;
 mod network;
@@ -30,6 +31,9 @@ pub struct Plan {
     pub producers: u64,
     /// Batches per producer.
     pub batches: u64,
+    /// Compactors. Where there are any, upload epochs are short, metadata is backed up, the bucket is swept, and
+    /// all is settled at the end.
+    pub compactors: usize,
 }
 
 impl Plan {
@@ -43,7 +47,25 @@ impl Plan {
             partitions: 2,
             producers: 3,
             batches: 25,
+            compactors: if seed % 3 == 1 { 0 } else { 2 },
         }
+    }
+}
+
+impl Plan {
+    /// The place of a compactor in the network, behind the agents.
+    fn compactor_node(&self, index: usize) -> usize {
+        self.agents + index
+    }
+
+    /// The place of who looks at everything in the end.
+    fn observer_node(&self) -> usize {
+        self.agents + self.compactors
+    }
+
+    /// Everybody who asks the leader.
+    fn nodes(&self) -> usize {
+        self.observer_node() + 1
     }
 }
 
@@ -58,8 +80,10 @@ pub struct Outcome {
     pub acked: usize,
     /// Acknowledged commits of offsets.
     pub commits: usize,
-    /// Kills of agents and members.
+    /// Kills of agents, members and compactors.
     pub kills: u64,
+    /// Merged objects at the end.
+    pub merged: usize,
 }
 
 /// Runs a plan from its beginning to its end.
@@ -104,6 +128,7 @@ pub fn run(plan: Plan) -> Outcome {
         for member in members {
             world.finished(member, "a member of a group").await;
         }
+        compactors::settle(&world).await;
         let everything = world.task(client::read_everything(Arc::clone(&world)));
         world.finished(everything, "the last reader").await;
         let outcome = world.outcome();

@@ -1,16 +1,20 @@
-//! The way from each agent to the leader of the moment. It can be cut; then calls fail as unknown and
+//! The way from each agent and each compactor to the leader of the moment. It can be cut; then calls fail as unknown and
 //! streams break, as they do when a connection is reset. While nobody leads, nobody answers.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use aquifer_format::ids::{JournalSeq, LeaderTerm, ObjectId, SessionId};
 use aquifer_metadata_api::{
-    CommitChannel, Metadata, MetadataError, WatchChannel,
+    CommitChannel, Metadata, MetadataError, Upkeep, WatchChannel,
     kafka::KafkaCall,
     live::LiveObjects,
     locate::{LocateReply, LocateRequest, OffsetsReply, OffsetsRequest},
     mark::JournalMark,
     register::{RegisterRequest, Registration},
+    upkeep::{
+        DeletedTopics, Finish, InputsReply, InputsRequest, LeaseReply, LeaseRequest, ObjectsReply,
+        ObjectsRequest, Renewal, Renewed, RestoreTopic, RestoredTopic, SwapReply, SwapRequest,
+    },
 };
 use aquifer_store::Tasks;
 use async_trait::async_trait;
@@ -25,7 +29,7 @@ const UNDER_WAY: usize = 16;
 #[derive(Debug)]
 struct Leading {
     term: LeaderTerm,
-    metadata: Arc<dyn Metadata>,
+    metadata: Arc<dyn Upkeep>,
 }
 
 #[derive(Debug, Default)]
@@ -46,16 +50,16 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn new(tasks: Tasks, agents: usize) -> Self {
+    pub(super) fn new(tasks: Tasks, nodes: usize) -> Self {
         Self {
             tasks,
             leading: Mutex::default(),
-            ways: Mutex::new((0..agents).map(|_| Way::default()).collect()),
+            ways: Mutex::new((0..nodes).map(|_| Way::default()).collect()),
         }
     }
 
-    /// A member leads from now on; agents find it, and leave the one before.
-    pub(super) fn lead(&self, member: usize, term: LeaderTerm, metadata: Arc<dyn Metadata>) {
+    /// A member leads from now on; the others find it, and leave the one before.
+    pub(super) fn lead(&self, member: usize, term: LeaderTerm, metadata: Arc<dyn Upkeep>) {
         let leading = Leading { term, metadata };
         self.leading.lock().insert(member, leading);
         self.break_all();
@@ -69,35 +73,35 @@ impl Network {
     }
 
     fn break_all(&self) {
-        let agents = self.ways.lock().len();
-        (0..agents).for_each(|agent| self.reset(agent));
+        let nodes = self.ways.lock().len();
+        (0..nodes).for_each(|node| self.reset(node));
     }
 
-    /// Breaks what an agent has under way.
-    pub(super) fn reset(&self, agent: usize) {
-        let way = &mut self.ways.lock()[agent];
+    /// Breaks what a node has under way.
+    pub(super) fn reset(&self, node: usize) {
+        let way = &mut self.ways.lock()[node];
         std::mem::take(&mut way.broken).cancel();
     }
 
-    /// Cuts an agent off, or lets it through again.
-    pub(super) fn cut(&self, agent: usize, cut: bool) {
-        self.ways.lock()[agent].cut = cut;
-        self.reset(agent);
+    /// Cuts a node off, or lets it through again.
+    pub(super) fn cut(&self, node: usize, cut: bool) {
+        self.ways.lock()[node].cut = cut;
+        self.reset(node);
     }
 
-    /// The way of one agent.
-    pub(super) fn of_agent(self: &Arc<Self>, agent: usize) -> Arc<dyn Metadata> {
-        Arc::new(OfAgent {
+    /// The way of one node.
+    pub(super) fn of_node(self: &Arc<Self>, node: usize) -> Arc<dyn Upkeep> {
+        Arc::new(OfNode {
             network: Arc::clone(self),
-            agent,
+            node,
         })
     }
 }
 
 #[derive(Debug)]
-struct OfAgent {
+struct OfNode {
     network: Arc<Network>,
-    agent: usize,
+    node: usize,
 }
 
 fn unavailable(reason: &str, may_have_happened: bool) -> MetadataError {
@@ -107,10 +111,10 @@ fn unavailable(reason: &str, may_have_happened: bool) -> MetadataError {
     }
 }
 
-impl OfAgent {
-    fn way(&self) -> Result<(Arc<dyn Metadata>, CancellationToken), MetadataError> {
+impl OfNode {
+    fn way(&self) -> Result<(Arc<dyn Upkeep>, CancellationToken), MetadataError> {
         let broken = {
-            let way = &self.network.ways.lock()[self.agent];
+            let way = &self.network.ways.lock()[self.node];
             if way.cut {
                 return Err(unavailable("the network is cut", false));
             }
@@ -125,7 +129,7 @@ impl OfAgent {
     /// Calls the leader, and says by what token the way breaks.
     async fn call<T, F>(
         &self,
-        call: impl FnOnce(Arc<dyn Metadata>) -> F + Send,
+        call: impl FnOnce(Arc<dyn Upkeep>) -> F + Send,
     ) -> Result<(T, CancellationToken), MetadataError>
     where
         F: Future<Output = Result<T, MetadataError>> + Send,
@@ -166,14 +170,14 @@ impl OfAgent {
 }
 
 #[async_trait]
-impl Metadata for OfAgent {
+impl Metadata for OfNode {
     async fn register(&self, request: RegisterRequest) -> Result<Registration, MetadataError> {
-        let call = |leader: Arc<dyn Metadata>| async move { leader.register(request).await };
+        let call = |leader: Arc<dyn Upkeep>| async move { leader.register(request).await };
         Ok(self.call(call).await?.0)
     }
 
     async fn commits(&self, session: SessionId) -> Result<CommitChannel, MetadataError> {
-        let call = |leader: Arc<dyn Metadata>| async move { leader.commits(session).await };
+        let call = |leader: Arc<dyn Upkeep>| async move { leader.commits(session).await };
         let (opened, broken) = self.call(call).await?;
         let (calls, from_agent) = mpsc::channel(UNDER_WAY);
         let (to_agent, answers) = mpsc::channel(UNDER_WAY);
@@ -183,22 +187,22 @@ impl Metadata for OfAgent {
     }
 
     async fn locate(&self, request: LocateRequest) -> Result<LocateReply, MetadataError> {
-        let call = |leader: Arc<dyn Metadata>| async move { leader.locate(request).await };
+        let call = |leader: Arc<dyn Upkeep>| async move { leader.locate(request).await };
         Ok(self.call(call).await?.0)
     }
 
     async fn offsets(&self, request: OffsetsRequest) -> Result<OffsetsReply, MetadataError> {
-        let call = |leader: Arc<dyn Metadata>| async move { leader.offsets(request).await };
+        let call = |leader: Arc<dyn Upkeep>| async move { leader.offsets(request).await };
         Ok(self.call(call).await?.0)
     }
 
     async fn barrier(&self) -> Result<(LeaderTerm, JournalSeq), MetadataError> {
-        let call = |leader: Arc<dyn Metadata>| async move { leader.barrier().await };
+        let call = |leader: Arc<dyn Upkeep>| async move { leader.barrier().await };
         Ok(self.call(call).await?.0)
     }
 
     async fn live_objects(&self, objects: Vec<ObjectId>) -> Result<LiveObjects, MetadataError> {
-        let call = |leader: Arc<dyn Metadata>| async move { leader.live_objects(objects).await };
+        let call = |leader: Arc<dyn Upkeep>| async move { leader.live_objects(objects).await };
         Ok(self.call(call).await?.0)
     }
 
@@ -207,7 +211,7 @@ impl Metadata for OfAgent {
         session: SessionId,
         seen: Option<JournalMark>,
     ) -> Result<WatchChannel, MetadataError> {
-        let call = |leader: Arc<dyn Metadata>| async move { leader.watch(session, seen).await };
+        let call = |leader: Arc<dyn Upkeep>| async move { leader.watch(session, seen).await };
         let (opened, broken) = self.call(call).await?;
         let (interests, from_agent) = mpsc::channel(UNDER_WAY);
         let (to_agent, frames) = mpsc::channel(UNDER_WAY);
@@ -217,7 +221,50 @@ impl Metadata for OfAgent {
     }
 
     async fn kafka(&self, call: KafkaCall) -> Result<Bytes, MetadataError> {
-        let send = |leader: Arc<dyn Metadata>| async move { leader.kafka(call).await };
+        let send = |leader: Arc<dyn Upkeep>| async move { leader.kafka(call).await };
         Ok(self.call(send).await?.0)
+    }
+}
+
+#[async_trait]
+impl Upkeep for OfNode {
+    async fn lease_job(&self, request: LeaseRequest) -> Result<LeaseReply, MetadataError> {
+        let call = |leader: Arc<dyn Upkeep>| async move { leader.lease_job(request).await };
+        Ok(self.call(call).await?.0)
+    }
+
+    async fn renew_job(&self, renewal: Renewal) -> Result<Renewed, MetadataError> {
+        let call = |leader: Arc<dyn Upkeep>| async move { leader.renew_job(renewal).await };
+        Ok(self.call(call).await?.0)
+    }
+
+    async fn job_inputs(&self, request: InputsRequest) -> Result<InputsReply, MetadataError> {
+        let call = |leader: Arc<dyn Upkeep>| async move { leader.job_inputs(request).await };
+        Ok(self.call(call).await?.0)
+    }
+
+    async fn swap(&self, request: SwapRequest) -> Result<SwapReply, MetadataError> {
+        let call = |leader: Arc<dyn Upkeep>| async move { leader.swap(request).await };
+        Ok(self.call(call).await?.0)
+    }
+
+    async fn finish_job(&self, finish: Finish) -> Result<(), MetadataError> {
+        let call = |leader: Arc<dyn Upkeep>| async move { leader.finish_job(finish).await };
+        Ok(self.call(call).await?.0)
+    }
+
+    async fn objects(&self, request: ObjectsRequest) -> Result<ObjectsReply, MetadataError> {
+        let call = |leader: Arc<dyn Upkeep>| async move { leader.objects(request).await };
+        Ok(self.call(call).await?.0)
+    }
+
+    async fn deleted_topics(&self) -> Result<DeletedTopics, MetadataError> {
+        let call = |leader: Arc<dyn Upkeep>| async move { leader.deleted_topics().await };
+        Ok(self.call(call).await?.0)
+    }
+
+    async fn restore_topic(&self, request: RestoreTopic) -> Result<RestoredTopic, MetadataError> {
+        let call = |leader: Arc<dyn Upkeep>| async move { leader.restore_topic(request).await };
+        Ok(self.call(call).await?.0)
     }
 }

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -23,8 +23,8 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::{
-    Outcome, Plan, chaos, checker::History, client, client::Link, groups::Groups, member::Member,
-    network::Network,
+    Outcome, Plan, chaos, checker::History, client, client::Link, compactors, groups::Groups,
+    member::Member, network::Network,
 };
 
 /// The topic of all simulations.
@@ -52,12 +52,14 @@ pub(super) struct World {
     pub(super) network: Arc<Network>,
     members: Mutex<Vec<Option<Member>>>,
     agents: Mutex<Vec<Option<Agent>>>,
+    compactors: Mutex<Vec<Option<Tasks>>>,
     history: Mutex<History>,
     groups: Mutex<Groups>,
     trace: Mutex<Vec<String>>,
     calm: AtomicBool,
     kills: AtomicU64,
     produced: AtomicU64,
+    merged: AtomicUsize,
 }
 
 impl World {
@@ -72,21 +74,24 @@ impl World {
             faults,
             journal: Arc::new(MemoryJournal::new(Arc::clone(&ports.clock))),
             bucket,
-            network: Arc::new(Network::new(ports.tasks.clone(), plan.agents)),
+            network: Arc::new(Network::new(ports.tasks.clone(), plan.nodes())),
             members: Mutex::new((0..plan.members).map(|_| None).collect()),
             agents: Mutex::new((0..plan.agents).map(|_| None).collect()),
+            compactors: Mutex::new((0..plan.compactors).map(|_| None).collect()),
             history: Mutex::default(),
             groups: Mutex::default(),
             trace: Mutex::default(),
             calm: AtomicBool::new(false),
             kills: AtomicU64::new(0),
             produced: AtomicU64::new(0),
+            merged: AtomicUsize::new(0),
             ports,
         });
         (0..plan.members).for_each(|member| world.start_member(member));
         for agent in 0..plan.agents {
             world.start_agent(agent).await;
         }
+        (0..plan.compactors).for_each(|compactor| world.start_compactor(compactor));
         client::create_topic(&world, plan.partitions).await;
         world
     }
@@ -145,7 +150,7 @@ impl World {
             peer: String::new(),
         });
         settings.produce.compute = Compute::Inline;
-        let metadata = self.network.of_agent(index);
+        let metadata = self.network.of_node(index);
         let broker = Broker::start(settings, ports, metadata, store, None).await;
         let broker = broker.expect("an agent starts");
         self.agents.lock()[index] = Some(Agent { tasks, broker });
@@ -157,6 +162,28 @@ impl World {
             agent.tasks.kill();
         }
         self.network.reset(index);
+    }
+
+    pub(super) fn start_compactor(&self, index: usize) {
+        self.compactors.lock()[index] = Some(compactors::start(self, index));
+    }
+
+    pub(super) fn kill_compactor(&self, index: usize) {
+        self.kills.fetch_add(1, Ordering::Relaxed);
+        if let Some(tasks) = self.compactors.lock()[index].take() {
+            tasks.kill();
+        }
+        self.network.reset(self.plan.compactor_node(index));
+    }
+
+    /// The tasks of a compactor that is there.
+    pub(super) fn compactor(&self, index: usize) -> Option<Tasks> {
+        self.compactors.lock()[index].clone()
+    }
+
+    /// So many merged objects are there at the end.
+    pub(super) fn note_merged(&self, objects: usize) {
+        self.merged.store(objects, Ordering::Relaxed);
     }
 
     /// A connection to a random live agent; waits for one.
@@ -264,6 +291,7 @@ impl World {
             acked: history.acked.len(),
             commits: self.groups().commits,
             kills: self.kills.load(Ordering::Relaxed),
+            merged: self.merged.load(Ordering::Relaxed),
         }
     }
 
@@ -275,6 +303,9 @@ impl World {
         }
         for agent in 0..self.plan.agents {
             self.kill_agent(agent);
+        }
+        for compactor in 0..self.plan.compactors {
+            self.kill_compactor(compactor);
         }
     }
 }
