@@ -376,7 +376,7 @@ pub fn agent(name: &str, zone: &str, endpoints: &str, bucket: &str) -> Member {
     member(name, &arguments, port, http, zone)
 }
 
-fn member(name: &str, arguments: &[String], port: u16, http: u16, zone: &str) -> Member {
+pub(crate) fn member(name: &str, arguments: &[String], port: u16, http: u16, zone: &str) -> Member {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     Member {
         process: Process::new(name, binary("aquifer"), &arguments, &ENVIRONMENT),

@@ -132,7 +132,8 @@ impl Connection {
         self.list_offset_of(version, topic, 0, timestamp)
     }
 
-    fn list_offset_of(
+    /// The same of any partition.
+    pub fn list_offset_of(
         &mut self,
         version: i16,
         topic: &str,

@@ -3,8 +3,10 @@
 
 pub mod batches;
 pub mod broker;
+pub mod bucket_state;
 pub mod clients;
 pub mod cluster;
+pub mod compactor;
 pub mod debug_text;
 pub mod differences;
 pub mod fetch;
