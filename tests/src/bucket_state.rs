@@ -66,6 +66,9 @@ impl BucketState {
     }
 
     /// Whether the bucket has what is referenced, what the cluster keeps beside objects, and nothing else.
+    ///
+    /// # Panics
+    /// If fsck's report is not understood.
     #[must_use]
     pub fn is_exact(&self) -> bool {
         let none = [

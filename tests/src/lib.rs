@@ -1,6 +1,7 @@
 //! What the whole-cluster tests stand on: starting and killing the real binary, real clients behind one
 //! text format, raw Kafka connections, test data, and the checks that are made of what clients saw.
 
+pub mod amplification;
 pub mod batches;
 pub mod broker;
 pub mod bucket_state;
@@ -24,4 +25,5 @@ pub mod records;
 pub mod sim;
 pub mod tools;
 pub mod tree;
+pub mod virtual_cluster;
 pub mod wire;

@@ -49,7 +49,8 @@ pub(super) async fn settle(world: &World) {
     let until = world.ports.clock.now().plus(SETTLED);
     let metadata = world.network.of_node(world.plan.observer_node());
     loop {
-        let compared = fsck(Arc::clone(&world.bucket), Arc::clone(&metadata), false).await;
+        let comparing = fsck(Arc::clone(&world.bucket), Arc::clone(&metadata), false);
+        let compared = Box::pin(comparing).await;
         let seen = match compared {
             Ok(report) if is_settled(&report) => {
                 world.trace(format!("settled: {} objects", report.live.0));

@@ -168,7 +168,8 @@ impl Churner {
         assert!(self.retained_from > 0, "retention deleted nothing");
         assert!(self.deleted_topics > 0, "no topic was deleted");
         let (error, start, _) = self.connection.list_offset(5, PURGED, -2);
-        assert_eq!((error, start), (0, self.log_start), "the log start");
+        // an answer may have been lost
+        assert!(error == 0 && start >= self.log_start, "the log start");
         let kept: Vec<(i64, String)> = self
             .acked
             .range(start..)
