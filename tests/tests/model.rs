@@ -6,6 +6,8 @@
 //! the model is known to see what the fence is for. [`act::Action`] names the code that each step stands
 //! for.
 //!
+//! What compactors do to a log is a model of its own, in [`upkeep`].
+//!
 //! Left out: groups of several events in one row, the end of sessions, pages, and everything about bytes.
 //! Assumed: clocks lose at most a tick per lease; nobody remembers what every process, the tip, the
 //! witnesses and the journal have forgotten; after a take-over everybody who remembers and can be reached
@@ -25,6 +27,8 @@ mod commits;
 mod leaders;
 #[path = "model/ledger.rs"]
 mod ledger;
+#[path = "model/upkeep.rs"]
+mod upkeep;
 #[path = "model/world.rs"]
 mod world;
 
