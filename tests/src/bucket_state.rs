@@ -137,11 +137,12 @@ fn fsck(cluster: &Cluster, metadata: u16) -> Result<(bool, Value), String> {
 pub fn wait_until_exact(cluster: &Cluster, patience: Duration) -> BucketState {
     let begin = Instant::now();
     loop {
-        let seen = BucketState::of(cluster);
-        match &seen {
-            Ok(state) if state.is_exact() => return seen.expect("it is there"),
-            Ok(state) => assert_eq!(state.count("missing_objects"), 0, "{}", state.fsck),
-            Err(_) => {}
+        let seen = match BucketState::of(cluster) {
+            Ok(state) if state.is_exact() => return state,
+            seen => seen,
+        };
+        if let Ok(state) = &seen {
+            assert_eq!(state.count("missing_objects"), 0, "{}", state.fsck);
         }
         assert!(
             begin.elapsed() < patience,

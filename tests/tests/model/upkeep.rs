@@ -151,8 +151,6 @@ const WORKERS: Upkeep = Upkeep {
 const SWEEPER: Upkeep = Upkeep {
     bounds: Bounds {
         records: 2,
-        jobs: 2,
-        swaps: 3,
         deaths: 1,
         epochs: 2,
         deletions: 0,
