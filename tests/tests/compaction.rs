@@ -39,7 +39,8 @@ const CONFIGS: [&str; 2] = [
     "--broker-config=log.retention.check.interval.ms=1000",
 ];
 /// What the bucket does while there is load.
-const TROUBLE: &str = r#"{"error": 0.02, "slow_down": 0.02, "lost_reply": 0.02, "stall": 0.1, "stall_ms": 300}"#;
+const TROUBLE: &str =
+    r#"{"error": 0.02, "slow_down": 0.02, "lost_reply": 0.02, "stall": 0.1, "stall_ms": 300}"#;
 /// An orphan is swept after 60 upload epochs, that is half a minute; the sweeper and compactors take turns after.
 const QUIET: Duration = Duration::from_secs(100);
 /// Objects of level 0 that may be left: fewer than are merged by age, and what came to nothing and rests.
