@@ -203,7 +203,7 @@ impl Core {
         });
         let outcomes = outcomes.collect();
         let references = self.references();
-        for id in request.inputs.iter().filter(|id| self.known.contains(id)) {
+        for id in request.inputs.iter().filter(|id| self.known.contains(*id)) {
             if !references.contains_key(id) {
                 let released = self.work.released.entry(*id);
                 released.or_insert(self.upload_epoch);
