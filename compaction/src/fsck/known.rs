@@ -68,7 +68,7 @@ impl Part {
         self.to.as_deref().is_some_and(|to| key > to)
     }
 
-    fn holds(&self, key: &str) -> bool {
+    pub(super) fn holds(&self, key: &str) -> bool {
         self.from.as_deref().is_none_or(|from| key > from) && !self.is_behind(key)
     }
 }

@@ -40,7 +40,7 @@ use kafka_protocol::{
 use tokio::sync::watch;
 
 use super::probe::Probe;
-use crate::worker::{JobLease, RunSource, Source, Worker, WorkerSettings};
+use crate::worker::{JobLease, Source, Worker, WorkerSettings};
 
 /// A batch as readers get it: base offset, end offset, bytes.
 pub(super) type Read = (i64, i64, Bytes);
