@@ -22,10 +22,12 @@ use aquifer_metadata_api::{
 use aquifer_store::Ports;
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     backup::NotedPages,
+    planner::Backlog,
     sequencer::request::{OpenedCommits, OpenedWatch, Reply, Request},
     state::{StateSlice, WalkRequest},
 };
@@ -56,6 +58,8 @@ pub struct LeaderFacts {
     durable: AtomicU64,
     /// The pages that it writes.
     pages: Arc<NotedPages>,
+    /// What compactors are behind with, once it was looked at.
+    backlog: Mutex<Option<Backlog>>,
 }
 
 impl LeaderFacts {
@@ -73,7 +77,18 @@ impl LeaderFacts {
             endpoint,
             durable: AtomicU64::new(0),
             pages,
+            backlog: Mutex::new(None),
         }
+    }
+
+    /// What compactors are behind with, as of a moment ago; None = nobody has looked yet.
+    #[must_use]
+    pub fn backlog(&self) -> Option<Backlog> {
+        *self.backlog.lock()
+    }
+
+    pub(crate) fn note_backlog(&self, backlog: Backlog) {
+        *self.backlog.lock() = Some(backlog);
     }
 
     /// The pages that it writes, for backups.

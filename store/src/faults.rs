@@ -253,7 +253,11 @@ impl FaultyStore {
     }
 
     /// Does something later, and nobody hears of it.
-    fn later<T: Send>(&self, plan: &FaultPlan, effect: impl Future<Output = T> + Send + 'static) {
+    fn later<T: Send + 'static>(
+        &self,
+        plan: &FaultPlan,
+        effect: impl Future<Output = T> + Send + 'static,
+    ) {
         self.faults.count(|counts| counts.late_effects += 1);
         let wait = plan.late_by + plan.put_latency.draw(&*self.ports.rand);
         let clock = Arc::clone(&self.ports.clock);
@@ -266,7 +270,7 @@ impl FaultyStore {
     /// Does something that a put's errors are told of, and lets it go wrong. `effect` is made once.
     async fn write<T, F>(&self, key: &str, effect: F) -> Result<T, PutError>
     where
-        T: Send,
+        T: Send + 'static,
         F: Future<Output = Result<T, PutError>> + Send + 'static,
     {
         let plan = self.faults.plan();

@@ -4,7 +4,9 @@ use anyhow::Result;
 use aquifer_metadata::{inspect, state::Budgets, status};
 use aquifer_metadata_api::{
     MetadataError,
-    grpc::{Endpoint, GrpcSettings, Leading, ProcessRole, ProcessStatus, ask_status},
+    grpc::{
+        CompactionBacklog, Endpoint, GrpcSettings, Leading, ProcessRole, ProcessStatus, ask_status,
+    },
 };
 use aquifer_store::{Ports, location::Wrapping};
 use futures::future::join_all;
@@ -107,7 +109,40 @@ fn judge(answers: &[Answer<'_>], report: &mut Report) {
             "incarnation": leading.incarnation.0,
         }),
     );
+    if let Some(backlog) = &leading.backlog {
+        tell_backlog(backlog, report);
+    }
     belongs(report, &leading.cluster.to_string(), "the metadata service");
+}
+
+/// What compactors have to do: how fast that grows or shrinks is for metrics to tell.
+fn tell_backlog(backlog: &CompactionBacklog, report: &mut Report) {
+    let CompactionBacklog {
+        small_objects,
+        small_bytes,
+        small_age_epochs,
+        ranges,
+        dirty_logs,
+        deletable_objects,
+    } = backlog;
+    report.fact(
+        "to be compacted",
+        format!(
+            "{small_objects} small objects, {small_bytes} bytes, the oldest of {small_age_epochs} upload epochs ago; \
+             {ranges} merged ranges, {dirty_logs} logs by key, {deletable_objects} objects to delete"
+        ),
+    );
+    report.field(
+        "compaction_backlog",
+        json!({
+            "small_objects": small_objects,
+            "small_bytes": small_bytes,
+            "small_age_epochs": small_age_epochs,
+            "merged_ranges": ranges,
+            "dirty_logs": dirty_logs,
+            "deletable_objects": deletable_objects,
+        }),
+    );
 }
 
 fn record(endpoint: &str, answer: &Result<ProcessStatus, MetadataError>) -> Record {
@@ -239,6 +274,7 @@ mod tests {
             seq: JournalSeq(9),
             cluster: cluster(),
             incarnation: Incarnation(1),
+            backlog: None,
         };
         status(ProcessRole::Leader(leading), None)
     }
@@ -268,6 +304,32 @@ mod tests {
         // The leader need not be among those that were named.
         let standby = status(ProcessRole::Standby, Some("a:1"));
         let report = judged(vec![("b:1", Ok(standby))]);
+        assert_eq!(report.problems, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_compactors_are_behind_with_is_told_once_the_leader_knows() {
+        let report = judged(vec![("a:1", Ok(leader(3)))]);
+        assert!(!report.json.contains_key("compaction_backlog"));
+        let mut knows = leader(3);
+        if let ProcessRole::Leader(leading) = &mut knows.role {
+            leading.backlog = Some(CompactionBacklog {
+                small_objects: 7,
+                dirty_logs: 2,
+                ..CompactionBacklog::default()
+            });
+        }
+        let report = judged(vec![("a:1", Ok(knows))]);
+        assert_eq!(report.json["compaction_backlog"]["small_objects"], 7);
+        let shown = report
+            .facts
+            .iter()
+            .find(|(name, _)| *name == "to be compacted");
+        let (_, shown) = shown.expect("it is told");
+        assert!(
+            shown.starts_with("7 small objects") && shown.contains("2 logs"),
+            "{shown}"
+        );
         assert_eq!(report.problems, Vec::<String>::new());
     }
 

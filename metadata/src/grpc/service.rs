@@ -6,7 +6,7 @@ use aquifer_format::ids::SessionId;
 use aquifer_metadata_api::{
     Metadata, MetadataError,
     grpc::{
-        Leading, ProcessRole, ProcessStatus, TERM_HEADER, malformed, not_leader,
+        CompactionBacklog, Leading, ProcessRole, ProcessStatus, TERM_HEADER, malformed, not_leader,
         proto::{self, commits_call, metadata_server, watch_call},
         status_of, wire,
     },
@@ -21,7 +21,7 @@ use tonic::{
 };
 
 use super::{sealed::SealedFrames, streams};
-use crate::{local::LocalMetadata, role::Role};
+use crate::{local::LocalMetadata, planner::Backlog, role::Role};
 
 /// Why a process that is going down does not serve.
 const STOPPING: &str = "the process is stopping";
@@ -124,6 +124,18 @@ fn add_term(to: &mut MetadataMap, leader: &LocalMetadata) {
     to.insert(TERM_HEADER, MetadataValue::from(leader.facts().term.0));
 }
 
+/// As the wire has it.
+fn backlog_of(backlog: Backlog) -> CompactionBacklog {
+    CompactionBacklog {
+        small_objects: backlog.small_objects,
+        small_bytes: backlog.small_bytes,
+        small_age_epochs: backlog.small_age_epochs,
+        ranges: backlog.partitions,
+        dirty_logs: backlog.dirty_logs,
+        deletable_objects: backlog.deletable_objects,
+    }
+}
+
 /// The first call of a stream.
 async fn first<T>(calls: &mut Streaming<T>) -> Result<T, Status> {
     let first = calls.message().await?;
@@ -153,6 +165,7 @@ impl metadata_server::Metadata for Service {
                         seq: facts.durable(),
                         cluster: facts.cluster,
                         incarnation: facts.incarnation,
+                        backlog: facts.backlog().map(backlog_of),
                     }),
                     leader: Some(facts.endpoint.clone()),
                 }

@@ -215,6 +215,7 @@ impl Sequencer {
         }
         if is_between {
             gauges::upkeep(&backlog, &self.planner.jobs(now));
+            self.facts.note_backlog(backlog);
             self.upkeep.warn(now, &self.planner);
         }
     }

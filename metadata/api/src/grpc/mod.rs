@@ -19,7 +19,7 @@ use std::time::Duration;
 
 pub use client::GrpcMetadata;
 pub use endpoint::{Endpoint, EndpointError};
-pub use process::{Leading, ProcessRole, ProcessStatus, ask_status};
+pub use process::{CompactionBacklog, Leading, ProcessRole, ProcessStatus, ask_status};
 pub use spawner::Spawner;
 pub use status::{malformed, not_leader, status_of};
 

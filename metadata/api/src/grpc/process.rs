@@ -46,6 +46,25 @@ pub struct Leading {
     pub cluster: ClusterId,
     /// The cluster's incarnation.
     pub incarnation: Incarnation,
+    /// What compactors are behind with; None = it was not looked at yet, or the process does not say.
+    pub backlog: Option<CompactionBacklog>,
+}
+
+/// What compactors are behind with, as of a moment ago.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompactionBacklog {
+    /// Objects of level 0 with live extents that no job has.
+    pub small_objects: u64,
+    /// Their bytes, about.
+    pub small_bytes: u64,
+    /// Upload epochs since the oldest of them was committed.
+    pub small_age_epochs: u32,
+    /// Ranges of merged extents that are worth merging again.
+    pub ranges: u64,
+    /// Logs that are due for log compaction.
+    pub dirty_logs: u64,
+    /// Objects whose bytes may go now.
+    pub deletable_objects: u64,
 }
 
 /// Asks one process what it is, whoever leads; for operators and readiness.
