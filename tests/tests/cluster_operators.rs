@@ -1,6 +1,12 @@
-//! What operators ask of a cluster: its status, a topic's extents, the journal, objects in the bucket.
+//! What operators ask of a cluster: its status, a topic's extents, the journal, objects in the bucket; and a topic
+//! that they deleted by mistake.
 
-use std::process::{Command, Output};
+#![allow(clippy::disallowed_methods, reason = "real processes run on real time")]
+
+use std::{
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
 
 use aquifer_tests::{
     cluster::{Cluster, ENVIRONMENT},
@@ -27,6 +33,68 @@ fn good(arguments: &[&str]) -> Vec<Value> {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {said}");
     lines(&output)
+}
+
+/// Deletes a topic by mistake and brings it back: id, extents and records are as they were.
+fn delete_and_restore(bootstrap: &str, metadata: &str) {
+    let extents = [
+        "topic",
+        "describe",
+        "logs",
+        "--extents",
+        "-o",
+        "json",
+        "--metadata",
+        metadata,
+        "--bootstrap",
+        bootstrap,
+    ];
+    let before = good(&extents);
+    let service = ["-o", "json", "--metadata", metadata];
+    let deleted = [&["topic", "deleted"][..], &service].concat();
+    let restore = [&["topic", "restore", "logs"][..], &service].concat();
+    assert_eq!(good(&deleted), Vec::<Value>::new());
+    let none = aquifer(&restore);
+    assert_eq!(none.status.code(), Some(1), "nothing is deleted");
+
+    good(&["topic", "delete", "logs", "-o", "json", "-b", bootstrap]);
+    let told = good(&deleted);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(
+        (&told[0]["topic"], &told[0]["partitions"]),
+        (&json!("logs"), &json!(2))
+    );
+    let at = |name: &str| told[0][name].as_i64().expect("a time");
+    assert_eq!(at("purged_at_ms") - at("deleted_at_ms"), 86_400_000);
+    assert!(told[0]["bytes"].as_u64() > Some(0), "{told:?}");
+
+    let restored = good(&restore).remove(0);
+    assert_eq!(
+        (&restored["topic"], &restored["id"]),
+        (&json!("logs"), &told[0]["id"])
+    );
+    assert_eq!(good(&deleted), Vec::<Value>::new());
+    // agents hear of it a moment later
+    let consume = ["consume", "logs", "--exit-at-end", "-b", bootstrap];
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let read = loop {
+        let output = aquifer(&consume);
+        if output.status.success() {
+            break String::from_utf8(output.stdout).expect("text");
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            Instant::now() < deadline,
+            "the topic does not come back: {said}"
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    let mut read: Vec<&str> = read.lines().collect();
+    read.sort_unstable();
+    let mut written: Vec<String> = (0..RECORDS).map(|i| format!("line {i}")).collect();
+    written.sort_unstable();
+    assert_eq!(read, written);
+    assert_eq!(good(&extents), before);
 }
 
 #[test]
@@ -71,6 +139,10 @@ fn operators_see_what_runs_and_where_records_are() {
         assert_eq!(seen["nodes"].as_array().map(Vec::len), Some(8), "{seen}");
         assert_eq!(seen["topics"], 1);
         assert!(seen["metadata_leader"]["term"].is_u64(), "{seen}");
+        assert!(
+            seen["compaction_backlog"]["small_objects"].is_u64(),
+            "{seen}"
+        );
         assert!(seen["journal"]["lease"]["endpoint"].is_string(), "{seen}");
         let roles = seen["metadata"].as_array().expect("processes");
         let mut roles: Vec<&str> = roles.iter().filter_map(|p| p["role"].as_str()).collect();
@@ -100,6 +172,8 @@ fn operators_see_what_runs_and_where_records_are() {
         );
     }
 
+    delete_and_restore(&bootstrap, &metadata);
+
     // The journal tells what was done.
     let journal = [
         "inspect",
@@ -114,6 +188,7 @@ fn operators_see_what_runs_and_where_records_are() {
     let events = good(&journal);
     let seen = |name: &str| events.iter().any(|line| line["event"] == name);
     assert!(seen("committed") && seen("topic_created"), "{events:?}");
+    assert!(seen("topic_soft_deleted") && seen("topic_restored"));
     good(&["inspect", "pages", "-o", "json", "--postgres", &postgres]);
 
     // What is missing makes it unhealthy, and is named.
