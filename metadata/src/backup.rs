@@ -10,7 +10,8 @@
 //! begins to write it (`noted.rs`), and a name is kept until a snapshot was taken that was begun after the write had
 //! ended. The names are taken when the snapshot stands, so whatever it shows was named by then. Writes without an answer stay
 //! named as long as the leader leads; those of earlier leaders take no effect under its fence, and its first backup has
-//! all pages.
+//! all pages. Pages that a later leader wrote are named by nobody here: so who makes a backup asks, after the snapshot,
+//! whether it still leads.
 //!
 //! Invariant: an object that was released in some upload epoch is deleted only when a backup that was begun in a later
 //! one is complete ([`crate::planner`] waits for it). So nothing that the newest backup refers to is gone, for it was

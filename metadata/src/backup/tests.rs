@@ -18,7 +18,10 @@ use kafka_protocol::{
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{BackupSettings, Manifest, chain, while_leading, writer::Writer};
+use super::{
+    BackupSettings, Manifest, chain, while_leading,
+    writer::{Failure, Writer},
+};
 use crate::{
     LocalMetadata,
     journal::{
@@ -211,4 +214,26 @@ async fn a_leader_backs_up_in_turn_and_another_one_begins_anew() {
     assert!(anew.pages.iter().all(|part| part.key.contains("/base-")));
     drop(process);
     drop(role);
+}
+
+#[tokio::test(start_paused = true)]
+async fn regression_who_was_deposed_before_the_snapshot_writes_no_manifest() {
+    let cluster = Cluster::new();
+    let process = cluster.start();
+    let metadata = process.leads().await;
+    let id = metadata.facts().cluster;
+    // a later leader may write pages before any row of its own
+    let tasks = process.tasks.clone();
+    let journal = Hooked::around(&cluster.journal, move |call| {
+        if call == Call::Snapshot {
+            tasks.kill();
+        }
+        Box::pin(async {})
+    });
+    let store: Arc<dyn ObjectStore> = Arc::<MemoryStore>::clone(&cluster.store);
+    let settings = BackupSettings::default();
+    let mut backups = Writer::new(cluster.ports.clone(), journal, store, metadata, settings);
+    let outcome = backups.back_up().await;
+    assert!(matches!(outcome, Err(Failure::Leader(_))), "{outcome:?}");
+    assert_eq!(newest(&cluster.store, id).await, None);
 }

@@ -283,6 +283,9 @@ impl Writer {
         if rows.last.term > term {
             return Err(Failure::Deposed);
         }
+        // exact: it led when the snapshot was taken, so pages that a later leader wrote, which nobody named here, are
+        // not in it
+        self.leader.live_objects(Vec::new()).await?;
         let bytes: u64 = pages.iter().map(|part| part.bytes).sum();
         let increment = chain.filter(|_| taken.get().is_some_and(|taken| taken.keys.is_some()));
         let chain = match increment {
