@@ -6,6 +6,7 @@
 
 mod clean;
 mod jobs;
+mod levels;
 mod merge;
 mod policy;
 mod release;
@@ -32,9 +33,12 @@ use aquifer_store::Monotonic;
 
 pub use self::{
     clean::{CleanBounds, CleanLog, LogExtent},
+    levels::Level,
     policy::{LevelShape, PlannerSettings},
 };
-use self::{jobs::Jobs, merge::Candidates, release::Deletable, rest::Resting, small::Small};
+use self::{
+    jobs::Jobs, levels::Levels, merge::Candidates, release::Deletable, rest::Resting, small::Small,
+};
 use crate::state::State;
 
 /// Time between two steps while there is something to look at.
@@ -72,6 +76,19 @@ pub struct Backlog {
     pub deletable_objects: u64,
 }
 
+/// What one step looked at: the leader does nothing else meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// Partitions.
+    pub partitions: usize,
+    /// Their extents.
+    pub extents: usize,
+    /// Released objects.
+    pub released: usize,
+    /// Live objects.
+    pub objects: usize,
+}
+
 /// The planner.
 #[derive(Debug)]
 pub struct Planner {
@@ -79,8 +96,10 @@ pub struct Planner {
     jobs: Jobs,
     candidates: Candidates,
     deletable: Deletable,
-    /// What of the round is looked at to its end: partitions, released objects.
-    looked: (bool, bool),
+    levels: Levels,
+    /// What of the round is looked at to its end: partitions, released objects, live objects.
+    looked: [bool; 3],
+    last: Looked,
     /// Objects of level 0 that jobs left behind.
     resting: Resting<ObjectId>,
     /// Partitions whose merged extents jobs left as they were.
@@ -109,7 +128,9 @@ impl Planner {
             jobs: Jobs::new(term, settles_at),
             candidates: Candidates::default(),
             deletable: Deletable::default(),
-            looked: (false, false),
+            levels: Levels::default(),
+            looked: [false; 3],
+            last: Looked::default(),
             resting: Resting::default(),
             resting_partitions: Resting::default(),
             cleaned: BTreeMap::new(),
@@ -136,7 +157,7 @@ impl Planner {
     /// Whether the last step was the last one of a look at everything.
     #[must_use]
     pub fn is_between_looks(&self) -> bool {
-        self.looked == (false, false) && !self.candidates.is_under_way()
+        self.looked == [false; 3] && !self.candidates.is_under_way()
     }
 
     /// What is behind, as the last step saw it.
@@ -145,25 +166,43 @@ impl Planner {
         self.backlog
     }
 
+    /// What the last step looked at.
+    #[must_use]
+    pub fn looked(&self) -> Looked {
+        self.last
+    }
+
+    /// What there was of levels 0, 1 and 2 at the last look at everything.
+    #[must_use]
+    pub fn levels(&self) -> [Level; 3] {
+        self.levels.counted()
+    }
+
     /// A backup has everything that was durable when the upload epoch was `epoch`.
     pub fn backed_up(&mut self, epoch: UploadEpoch) {
         self.backed_up = self.backed_up.max(Some(epoch));
     }
 
-    /// Looks at the next [`STEP_PARTITIONS`] partitions and released objects.
+    /// Looks at the next [`STEP_PARTITIONS`] partitions, and at some thousand objects.
     pub fn step(&mut self, state: &State, time: PlanTime) -> Backlog {
-        if !self.looked.0 {
-            let enabled = self.settings.enabled;
-            self.looked.0 = !enabled || self.candidates.look(state, &self.settings, time);
+        let [partitions, released, objects] = &mut self.looked;
+        let mut last = Looked::default();
+        if !*partitions {
+            let (enabled, settings) = (self.settings.enabled, &self.settings);
+            *partitions = !enabled || self.candidates.look(state, settings, time, &mut last);
         }
-        if !self.looked.1 {
+        if !*released {
             let jobs = &self.jobs;
             let taken = |id: &ObjectId| jobs.has_object(id, time.now);
-            let (settings, backed_up) = (&self.settings, self.backed_up);
-            self.looked.1 = self.deletable.look(state, settings, backed_up, taken);
+            let of = (&self.settings, self.backed_up);
+            *released = self.deletable.look(state, of, taken, &mut last.released);
         }
-        if self.looked == (true, true) {
-            self.looked = (false, false);
+        if !*objects {
+            *objects = self.levels.look(state, &mut last.objects);
+        }
+        self.last = last;
+        if self.looked == [true; 3] {
+            self.looked = [false; 3];
             self.due = time.now.plus(self.settings.scan_interval);
             self.forget(state.upload_epoch(), time.now);
         } else {

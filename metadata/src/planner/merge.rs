@@ -12,14 +12,14 @@ use aquifer_metadata_api::{
 };
 
 use super::{
-    PlanTime, PlannerSettings, STEP_PARTITIONS,
+    Looked, PlanTime, PlannerSettings, STEP_PARTITIONS,
     clean::{self, CleanBounds, CleanLog, LogExtent},
     runs::{Bounds, Candidate, Runs},
 };
 use crate::state::{PlannedExtent, PlannedPartition, State};
 
 /// Extents that one step looks at.
-const STEP_EXTENTS: usize = 16_384;
+pub(super) const STEP_EXTENTS: usize = 16_384;
 /// Most ranges that are remembered: the longest.
 const RANGES_MAX: usize = 65_536;
 /// Most logs that are remembered.
@@ -96,8 +96,13 @@ impl Topic {
         }
     }
 
-    /// Whether the log is due for compaction.
-    fn dirty(&self, partition: &PlannedPartition<'_>, time: PlanTime) -> Option<CleanLog> {
+    /// Whether the log is due for compaction; counts the extents that it looks at.
+    fn dirty(
+        &self,
+        partition: &PlannedPartition<'_>,
+        time: PlanTime,
+        looked: &mut usize,
+    ) -> Option<CleanLog> {
         if !self.config.cleanup_compact || partition.is_deleted() {
             return None;
         }
@@ -109,7 +114,9 @@ impl Topic {
             cleaned_through: partition.cleaned_through(),
             last_stable: partition.last_stable(),
         };
-        clean::due(partition.extents().map(log_extent), &bounds)
+        let extents = partition.extents();
+        let extents = extents.inspect(|_| *looked = looked.saturating_add(1));
+        clean::due(extents.map(log_extent), &bounds)
     }
 }
 
@@ -124,27 +131,33 @@ fn log_extent(extent: PlannedExtent) -> LogExtent {
 }
 
 impl Candidates {
-    /// Looks at the next partitions. True = these were the last.
+    /// Looks at the next partitions. True = these were the last. Counts what it looks at.
     pub(super) fn look(
         &mut self,
         state: &State,
         settings: &PlannerSettings,
         time: PlanTime,
+        looked: &mut Looked,
     ) -> bool {
         let mut topic: Option<Topic> = None;
-        let mut room = STEP_EXTENTS;
         if let Some(within) = self.within.take()
             && let Some(partition) = state.planned_partition(within.partition)
         {
             let topic = Topic::of(&partition, settings);
-            self.look_within(state, settings, &partition, &topic, within, &mut room);
+            self.look_within(
+                state,
+                settings,
+                &partition,
+                &topic,
+                within,
+                &mut looked.extents,
+            );
         }
-        let mut partitions = 0usize;
         for partition in state.planned_partitions(self.from) {
-            if partitions >= STEP_PARTITIONS || room == 0 {
+            if looked.partitions >= STEP_PARTITIONS || looked.extents >= STEP_EXTENTS {
                 return false;
             }
-            partitions = partitions.saturating_add(1);
+            looked.partitions = looked.partitions.saturating_add(1);
             self.from = Some(partition.id);
             let merged = partition.merged_count();
             if merged == 0 {
@@ -155,8 +168,8 @@ impl Candidates {
                 .filter(|topic| topic.id == partition.id.topic)
                 .unwrap_or_else(|| Topic::of(&partition, settings));
             if known.config.cleanup_compact {
-                room = room.saturating_sub(merged);
-                self.note_log(partition.id, known.dirty(&partition, time));
+                let dirty = known.dirty(&partition, time, &mut looked.extents);
+                self.note_log(partition.id, dirty);
             }
             if merged > 1 && known.stays {
                 let within = Within {
@@ -164,7 +177,14 @@ impl Candidates {
                     from: Offset(0),
                     left: merged,
                 };
-                self.look_within(state, settings, &partition, &known, within, &mut room);
+                self.look_within(
+                    state,
+                    settings,
+                    &partition,
+                    &known,
+                    within,
+                    &mut looked.extents,
+                );
             }
             topic = Some(known);
         }
@@ -182,7 +202,7 @@ impl Candidates {
         partition: &PlannedPartition<'_>,
         topic: &Topic,
         mut within: Within,
-        room: &mut usize,
+        looked: &mut usize,
     ) {
         if within.from == Offset(0) {
             self.forget_partition(partition.id);
@@ -192,7 +212,7 @@ impl Candidates {
             if within.left == 0 {
                 break;
             }
-            if *room == 0 {
+            if *looked >= STEP_EXTENTS {
                 // with the neighbours that are not at their end, which are no more than a job takes
                 within.from = extent.base_offset;
                 if let Some((from, extents)) = runs.open_from() {
@@ -202,7 +222,7 @@ impl Candidates {
                 self.within = Some(within);
                 return self.note_ranges(runs.into_closed());
             }
-            *room = room.saturating_sub(1);
+            *looked = looked.saturating_add(1);
             if extent.object.level != ObjectLevel::L0 {
                 within.left = within.left.saturating_sub(1);
             }
@@ -330,7 +350,7 @@ impl Candidates {
                 continue;
             };
             let topic = Topic::of(&partition, settings);
-            if let Some(log) = topic.dirty(&partition, time) {
+            if let Some(log) = topic.dirty(&partition, time, &mut 0) {
                 return Some(Clean {
                     partition: id,
                     from: log.from,

@@ -11,7 +11,7 @@ use super::PlannerSettings;
 use crate::state::State;
 
 /// Released objects that one step looks at.
-const STEP_OBJECTS: usize = 4_096;
+pub(super) const STEP_OBJECTS: usize = 4_096;
 /// Most deletable objects that are remembered: what deletes takes some seconds for a thousand.
 const REMEMBERED_MAX: usize = 65_536;
 
@@ -26,20 +26,19 @@ pub(super) struct Deletable {
 
 impl Deletable {
     /// Looks at the next released objects: which were released long enough ago and before the last backup, and
-    /// are not `taken`. True = these were the last.
+    /// are not `taken`. True = these were the last. Counts them in `looked`.
     pub(super) fn look(
         &mut self,
         state: &State,
-        settings: &PlannerSettings,
-        backed_up: Option<UploadEpoch>,
+        (settings, backed_up): (&PlannerSettings, Option<UploadEpoch>),
         taken: impl Fn(&ObjectId) -> bool,
+        looked: &mut usize,
     ) -> bool {
-        let mut looked = 0usize;
         let mut look = |id: ObjectId, since: UploadEpoch| {
-            looked = looked.saturating_add(1);
-            if looked > STEP_OBJECTS {
+            if *looked >= STEP_OBJECTS {
                 return Some(id);
             }
+            *looked = looked.saturating_add(1);
             let room = self.found.len() < REMEMBERED_MAX;
             if room && is_due(settings, backed_up, since, state.upload_epoch()) && !taken(&id) {
                 self.found.insert(id, since);

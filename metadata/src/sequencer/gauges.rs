@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::{planner::Backlog, state::State};
+use crate::{
+    planner::{Backlog, Level},
+    state::State,
+};
 
 /// A count as metrics want it; exact up to 2^53.
 #[allow(
@@ -58,5 +61,13 @@ pub(super) fn upkeep(backlog: &Backlog, jobs: &BTreeMap<&'static str, u64>) {
     metrics::gauge!("aquifer_compaction_backlog_deletable_objects").set(number(deletable_objects));
     for (kind, held) in jobs {
         metrics::gauge!("aquifer_compaction_jobs", "kind" => *kind).set(number(*held));
+    }
+}
+
+/// What there is of levels 0, 1 and 2.
+pub(super) fn levels(levels: &[Level; 3]) {
+    for (name, level) in ["0", "1", "2"].into_iter().zip(levels) {
+        metrics::gauge!("aquifer_metadata_extents", "level" => name).set(number(level.extents));
+        metrics::gauge!("aquifer_metadata_objects", "level" => name).set(number(level.objects));
     }
 }

@@ -216,6 +216,7 @@ impl Sequencer {
         if is_between {
             gauges::upkeep(&backlog, &self.planner.jobs(now));
             self.facts.note_backlog(backlog);
+            gauges::levels(&self.planner.levels());
             self.upkeep.warn(now, &self.planner);
         }
     }

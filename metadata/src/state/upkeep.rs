@@ -149,6 +149,14 @@ impl State {
         self.objects.small_count()
     }
 
+    /// Live objects with their sizes and references, in order of ids, from `from` on.
+    pub(crate) fn objects_from(
+        &self,
+        from: Option<ObjectId>,
+    ) -> impl Iterator<Item = (ObjectId, u64, u32)> + '_ {
+        self.objects.iter_from(from.unwrap_or(FIRST_OBJECT))
+    }
+
     /// Released objects, by upload epoch of their keys: (object, released in).
     pub(crate) fn released_objects(&self) -> impl Iterator<Item = (ObjectId, UploadEpoch)> + '_ {
         self.released.iter().map(|(id, _, since)| (id, since))
