@@ -9,6 +9,9 @@ use aquifer_metadata_api::upkeep::MergeRange;
 use super::policy::{LevelShape, PlannerSettings};
 use crate::state::PlannedExtent;
 
+/// Most extents of a range: it is swapped by one request, and a step looks at some ranges to their ends.
+const RANGE_EXTENTS_MAX: usize = 4_096;
+
 /// A range that is worth merging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
@@ -69,8 +72,9 @@ impl<'a> Runs<'a> {
         }
         let goes_on = self.open.is_some_and(|run| {
             let is_new = run.last != extent.object;
-            let has_room = !is_new || run.objects < JOB_OBJECTS_MAX;
-            run.level == level && has_room && run.bytes < self.settings.object_bytes
+            let has_objects = !is_new || run.objects < JOB_OBJECTS_MAX;
+            let has_room = run.extents < RANGE_EXTENTS_MAX && run.bytes < self.settings.object_bytes;
+            run.level == level && has_objects && has_room
         });
         if !goes_on {
             self.close();

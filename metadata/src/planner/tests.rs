@@ -1,3 +1,6 @@
+mod steps;
+mod week;
+
 use std::collections::BTreeSet;
 
 use aquifer_format::ids::{ObjectLevel, Offset, PartitionIndex, SessionId, TopicId, WriterSlot};
