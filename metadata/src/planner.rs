@@ -31,13 +31,12 @@ use aquifer_metadata_api::{
 };
 use aquifer_store::Monotonic;
 
-pub use self::{
-    clean::{CleanBounds, CleanLog, LogExtent},
-    levels::Level,
-    policy::{LevelShape, PlannerSettings},
-};
 use self::{
     jobs::Jobs, levels::Levels, merge::Candidates, release::Deletable, rest::Resting, small::Small,
+};
+pub use self::{
+    levels::Level,
+    policy::{LevelShape, PlannerSettings},
 };
 use crate::state::State;
 

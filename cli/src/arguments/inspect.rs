@@ -137,4 +137,6 @@ pub(crate) enum PageKind {
     Offsets,
     /// Configs of groups
     GroupConfigs,
+    /// Objects that compactors wrote
+    Merged,
 }

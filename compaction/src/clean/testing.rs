@@ -190,11 +190,11 @@ impl MemoryLog {
 /// What a round writes.
 #[derive(Debug, Default)]
 pub(super) struct MemorySink {
-    open: Vec<RecordBatch>,
+    pub(super) open: Vec<RecordBatch>,
     pub(super) runs: Vec<(Vec<RecordBatch>, Vec<AbortedTransaction>)>,
     /// Ranges, and how many runs each has.
     pub(super) ranges: Vec<(CleanedRange, usize)>,
-    runs_of_ranges: usize,
+    pub(super) runs_of_ranges: usize,
     /// The range that is not swapped.
     pub(super) fails_at: Option<usize>,
     pub(super) finished: bool,

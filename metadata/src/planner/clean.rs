@@ -9,7 +9,7 @@ use aquifer_format::ids::Offset;
 
 /// What is looked at of an extent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogExtent {
+pub(super) struct LogExtent {
     /// Offset of its first record.
     pub base_offset: Offset,
     /// One past that of its last one.
@@ -24,7 +24,7 @@ pub struct LogExtent {
 
 /// A topic's settings, and time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CleanBounds {
+pub(super) struct CleanBounds {
     /// `min.cleanable.dirty.ratio`.
     pub min_dirty_ratio: f64,
     /// `min.compaction.lag.ms`.
@@ -41,7 +41,7 @@ pub struct CleanBounds {
 
 /// A log that is due.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CleanLog {
+pub(super) struct CleanLog {
     /// Where its first extent begins.
     pub from: Offset,
     /// Keys were compacted up to here.
@@ -54,7 +54,10 @@ pub struct CleanLog {
 
 /// Whether a log is due. `extents` in offset order, from the log start on.
 #[must_use]
-pub fn due(extents: impl Iterator<Item = LogExtent>, bounds: &CleanBounds) -> Option<CleanLog> {
+pub(super) fn due(
+    extents: impl Iterator<Item = LogExtent>,
+    bounds: &CleanBounds,
+) -> Option<CleanLog> {
     let mut extents = extents.take_while(|extent| extent.merged).peekable();
     let from = extents.peek()?.base_offset;
     let first_dirty = bounds.cleaned_through.max(from);

@@ -73,7 +73,8 @@ impl<'a> Runs<'a> {
         let goes_on = self.open.is_some_and(|run| {
             let is_new = run.last != extent.object;
             let has_objects = !is_new || run.objects < JOB_OBJECTS_MAX;
-            let has_room = run.extents < RANGE_EXTENTS_MAX && run.bytes < self.settings.object_bytes;
+            let has_room =
+                run.extents < RANGE_EXTENTS_MAX && run.bytes < self.settings.object_bytes;
             run.level == level && has_objects && has_room
         });
         if !goes_on {

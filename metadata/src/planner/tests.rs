@@ -1,5 +1,4 @@
 mod steps;
-mod week;
 
 use std::collections::BTreeSet;
 

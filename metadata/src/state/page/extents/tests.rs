@@ -1,6 +1,6 @@
 //! What goes into a page of extents comes out, and nothing else is taken.
 
-use aquifer_format::ids::ObjectLevel;
+use aquifer_format::{ids::ObjectLevel, limits::PAGE_EXTENTS_MAX};
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
