@@ -75,7 +75,7 @@ pub(crate) enum Command {
     /// A metadata process and an agent in one. Several of them on one database and bucket are a cluster:
     /// one leads the metadata service, the others stand by. SIGTERM drains: clients move, what was
     /// accepted is finished.
-    Server(cluster::Server),
+    Server(Box<cluster::Server>),
     /// Runs an agent: it serves Kafka clients and keeps nothing
     ///
     /// SIGTERM drains: clients move to other agents, what was accepted is finished.

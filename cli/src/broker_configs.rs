@@ -66,13 +66,13 @@ mod tests {
         let arguments = BrokerConfigs {
             broker_config: vec![
                 read("num.partitions=3"),
-                read("log.segment.bytes=2000000"),
+                read("log.flush.interval.ms=2000000"),
                 read("num.partitions=4"),
             ],
         };
         let configs = configs(&arguments);
         assert_eq!(configs.get("num.partitions").map(String::as_str), Some("4"));
         let idle: Vec<&str> = idle(&configs).map(|(name, _)| name).collect();
-        assert_eq!(idle, ["log.segment.bytes"]);
+        assert_eq!(idle, ["log.flush.interval.ms"]);
     }
 }

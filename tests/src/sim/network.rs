@@ -250,7 +250,8 @@ impl Upkeep for OfNode {
 
     async fn finish_job(&self, finish: Finish) -> Result<(), MetadataError> {
         let call = |leader: Arc<dyn Upkeep>| async move { leader.finish_job(finish).await };
-        Ok(self.call(call).await?.0)
+        self.call(call).await?;
+        Ok(())
     }
 
     async fn objects(&self, request: ObjectsRequest) -> Result<ObjectsReply, MetadataError> {

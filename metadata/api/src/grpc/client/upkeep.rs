@@ -47,13 +47,14 @@ impl Upkeep for GrpcMetadata {
 
     async fn swap(&self, request: SwapRequest) -> Result<SwapReply, MetadataError> {
         let asked = request.ranges.len();
-        self.ask(
+        let request = wire::swap_to(&request);
+        let answer = self.ask(
             Repeat::Always,
-            &wire::swap_to(&request),
+            &request,
             |connection, request| async move { connection.upkeep_client().swap(request).await },
             |reply| wire::swap_reply_from(&reply, asked),
-        )
-        .await
+        );
+        Box::pin(answer).await
     }
 
     async fn finish_job(&self, request: Finish) -> Result<(), MetadataError> {

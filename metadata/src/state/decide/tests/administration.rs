@@ -13,7 +13,9 @@ use kafka_protocol::{
 use uuid::Uuid;
 
 use crate::state::{
-    Budgets, decide,
+    Budgets,
+    budget::PARTITION_BYTES,
+    decide,
     tests::world::{Log, World, batch, create_request, delete_request, plain, topic_name},
 };
 
@@ -257,7 +259,7 @@ fn validate_only_answers_and_creates_nothing() {
 #[test]
 fn partitions_have_a_budget() {
     let budgets = Budgets {
-        partition_bytes: 10 * 80,
+        partition_bytes: 10 * PARTITION_BYTES,
         ..Budgets::default()
     };
     let mut world = World::with_budgets(budgets);

@@ -249,7 +249,7 @@ fn past_the_budget_batches_are_refused_and_duplicates_still_answered() {
 #[test]
 fn producers_are_throttled_before_they_are_refused() {
     let budgets = Budgets {
-        extent_bytes: 1_000,
+        extent_bytes: 1_200,
         ..Budgets::default()
     };
     let mut log = Log::in_world(World::with_budgets(budgets), &[]);
@@ -259,7 +259,7 @@ fn producers_are_throttled_before_they_are_refused() {
         let pressure = log.world.state.pressure();
         seen.push((pressure.throttle, pressure.refuse));
     }
-    // An object and an extent are 208 bytes.
+    // An object and an extent are 256 bytes.
     let expected = [
         (false, false),
         (false, false),

@@ -14,7 +14,9 @@ use kafka_protocol::{
 use crate::{
     event::Event,
     state::{
-        Budgets, State, decide,
+        Budgets, State,
+        budget::PARTITION_BYTES,
+        decide,
         tests::world::{Alterations, Log, World, alter_request, appended, create_request, plain},
     },
 };
@@ -333,7 +335,7 @@ fn configs_of_a_topic_that_is_gone_are_not_set() {
 #[test]
 fn regression_configs_of_topics_count_towards_the_budget() {
     let mut world = World::with_budgets(Budgets {
-        partition_bytes: 2 * 80 + 200,
+        partition_bytes: 2 * PARTITION_BYTES + 200,
         ..Budgets::default()
     });
     world.create("a", 1);
@@ -348,7 +350,10 @@ fn regression_configs_of_topics_count_towards_the_budget() {
     assert_eq!(set(&mut world, "b", 100), 44);
     assert_eq!(set(&mut world, "a", 1), 0, "less is always granted");
     assert_eq!(set(&mut world, "b", 100), 0);
-    assert_eq!(world.state.usage().partition_bytes, 2 * 80 + 13 + 112);
+    assert_eq!(
+        world.state.usage().partition_bytes,
+        2 * PARTITION_BYTES + 13 + 112
+    );
     let value = padded(80);
     let request = create_request("c", 1, &[("retention.ms", value.as_str())]);
     let decided = decide::create_topics(&world.state, &world.rand, &request);

@@ -8,7 +8,9 @@ use kafka_protocol::messages::{
 use crate::{
     event::Event,
     state::{
-        Budgets, Changes, State, decide,
+        Budgets, Changes, State,
+        budget::PARTITION_BYTES,
+        decide,
         tests::world::{
             World, add_partitions_request, alter_request, create_request, delete_request, plain,
         },
@@ -150,7 +152,7 @@ fn validate_only_adds_nothing() {
 #[test]
 fn added_partitions_count_towards_the_budget() {
     let mut world = World::with_budgets(Budgets {
-        partition_bytes: 10 * 80,
+        partition_bytes: 10 * PARTITION_BYTES,
         ..Budgets::default()
     });
     world.create("a", 4);
@@ -162,7 +164,7 @@ fn added_partitions_count_towards_the_budget() {
     world.delete("b");
     let code = answers(&mut world, &add_partitions_request("a", 10))[0].0;
     assert_eq!(code, 0);
-    assert_eq!(world.state.usage().partition_bytes, 800);
+    assert_eq!(world.state.usage().partition_bytes, 10 * PARTITION_BYTES);
 }
 
 #[test]
