@@ -43,7 +43,7 @@ const CLUSTER: &str = "postgres = \"postgres://u:hunter2@db/a\"\nbucket = \"file
 
 fn server(file: &str) -> Server {
     match read(&["server"], file).unwrap().command {
-        Command::Server(server) => server,
+        Command::Server(server) => *server,
         other => panic!("{other:?}"),
     }
 }
