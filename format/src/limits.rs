@@ -85,6 +85,10 @@ pub const DELETE_OBJECTS_MAX: usize = 1_000;
 /// Upload epochs (minutes) between the release of an object and the deletion of its bytes: longer than
 /// anybody reads by an extent that was located before. Who still does is told "not found" and locates again.
 pub const RELEASE_GRACE_EPOCHS: u32 = 10;
+/// Upload epochs for which an agent reads by an extent that it learnt of; then it asks again. What was swapped is
+/// read as it was for no longer, so a log is not compacted a second time within that: a reader who sees a record
+/// that the first time took away also sees what superseded it.
+pub const EXTENT_EPOCHS_MAX: u32 = RELEASE_GRACE_EPOCHS / 2;
 /// Extents in one page of merged extents from which on the next ones at its end begin another one.
 pub const MERGED_PAGE_EXTENTS: usize = 512;
 /// Most extents in one page of merged extents: others may come between those that it has.

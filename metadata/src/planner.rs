@@ -104,7 +104,9 @@ pub struct Planner {
     /// Partitions whose merged extents jobs left as they were.
     resting_partitions: Resting<PartitionId>,
     /// Logs that were compacted a moment ago, until when they are not again.
-    cleaned: BTreeMap<PartitionId, Monotonic>,
+    cleaned: BTreeMap<PartitionId, UploadEpoch>,
+    /// In which epoch this leader began to look.
+    began_in: Option<UploadEpoch>,
     /// Releases of earlier upload epochs are in a backup; None = no backup so far.
     backed_up: Option<UploadEpoch>,
     backlog: Backlog,
@@ -133,6 +135,7 @@ impl Planner {
             resting: Resting::default(),
             resting_partitions: Resting::default(),
             cleaned: BTreeMap::new(),
+            began_in: None,
             backed_up: None,
             backlog: Backlog::default(),
             due: now.plus(settings.scan_interval),
@@ -184,6 +187,7 @@ impl Planner {
 
     /// Looks at the next [`STEP_PARTITIONS`] partitions, and at some thousand objects.
     pub fn step(&mut self, state: &State, time: PlanTime) -> Backlog {
+        self.began_in.get_or_insert(state.upload_epoch());
         let [partitions, released, objects] = &mut self.looked;
         let mut last = Looked::default();
         if !*partitions {
@@ -215,7 +219,7 @@ impl Planner {
         self.jobs.forget(now);
         self.resting.forget(epoch);
         self.resting_partitions.forget(epoch);
-        self.cleaned.retain(|_, until| now < *until);
+        self.cleaned.retain(|_, until| epoch < *until);
     }
 
     fn measure(&mut self, state: &State, time: PlanTime) {
@@ -340,9 +344,12 @@ impl Planner {
         let jobs = &self.jobs;
         let resting = &self.resting_partitions;
         let free = |id: &PartitionId| !jobs.has_partition(id, now) && !resting.has(id, epoch);
-        if kinds.clean {
+        // what an earlier leader had compacted is not known
+        let rests = settings.clean_rest_epochs;
+        let cleans = |began: UploadEpoch| epoch.0 >= began.0.saturating_add(rests);
+        if kinds.clean && self.began_in.is_some_and(cleans) {
             let cleaned = &self.cleaned;
-            let waits = |id: &PartitionId| cleaned.get(id).is_some_and(|until| now < *until);
+            let waits = |id: &PartitionId| cleaned.get(id).is_some_and(|until| epoch < *until);
             let free = |id: &PartitionId| free(id) && !waits(id);
             let clean = self.candidates.take_log(state, &settings, time, free);
             if let Some(clean) = clean {
@@ -441,8 +448,25 @@ impl Planner {
         leased.is_some_and(|leased| leased.worker == worker)
     }
 
+    /// Ranges of a job were swapped, or may have been.
+    pub fn swapped(&mut self, state: &State, token: JobToken) {
+        let Some(leased) = self.jobs.get(token) else {
+            return;
+        };
+        if let JobKind::Clean(clean) = &leased.job.kind {
+            let partition = clean.partition;
+            self.rest_log(state.upload_epoch(), partition);
+        }
+    }
+
+    /// Agents read by what they know of a log that was compacted; it is not again before they know better.
+    fn rest_log(&mut self, now: UploadEpoch, partition: PartitionId) {
+        let until = now.0.saturating_add(self.settings.clean_rest_epochs);
+        self.cleaned.insert(partition, UploadEpoch(until));
+    }
+
     /// Ends a job. What stays of its inputs rests for a while before it is planned again.
-    pub fn finish(&mut self, state: &State, time: PlanTime, finish: &Finish) {
+    pub fn finish(&mut self, state: &State, finish: &Finish) {
         if !self.is_held_by(finish.token, finish.worker) {
             return;
         }
@@ -466,8 +490,7 @@ impl Planner {
                 }
             }
             JobKind::Clean(clean) => {
-                let until = time.now.plus(settings.clean_backoff);
-                self.cleaned.insert(clean.partition, until);
+                self.rest_log(epoch, clean.partition);
                 let now = state.planned_partition(clean.partition);
                 let moved = now.is_some_and(|now| now.cleaned_through() > clean.first_dirty);
                 if !moved || matches!(finish.outcome, JobOutcome::Failed { .. }) {

@@ -148,7 +148,7 @@ fn settings(shape: Shape, again: bool) -> LeaderSettings {
         small_objects_min: shape.fan_in,
         merged_extents: if again { 8 } else { usize::MAX },
         merged_bytes: u64::MAX,
-        merged_age_epochs: u32::MAX,
+        merged_age_epochs: 1_000,
         ..PlannerSettings::default()
     };
     LeaderSettings {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use aquifer_format::{
-    ids::{ObjectId, Offset, PartitionId, PartitionIndex, TopicId},
-    limits::LOCATE_EXTENTS_MAX,
+    ids::{ObjectId, Offset, PartitionId, PartitionIndex, TopicId, UploadEpoch},
+    limits::{EXTENT_EPOCHS_MAX, LOCATE_EXTENTS_MAX},
 };
 use aquifer_metadata_api::extent::Extent;
 
@@ -16,6 +16,7 @@ const PARTITION_EXTENTS_MAX: usize = 8192;
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     covers_from: Offset,
+    learnt_in: UploadEpoch,
     extent: Extent,
 }
 
@@ -54,6 +55,7 @@ impl ExtentCache {
         partition: PartitionId,
         from: Offset,
         bytes_max: u64,
+        now: UploadEpoch,
     ) -> Vec<Extent> {
         let Some(kept) = self.partitions.get_mut(&partition) else {
             return Vec::new();
@@ -67,7 +69,8 @@ impl ExtentCache {
         let mut next = from;
         for entry in kept.entries.range(first..) {
             let enough = bytes >= bytes_max || found.len() >= LOCATE_EXTENTS_MAX;
-            if entry.covers_from > next || (enough && !found.is_empty()) {
+            let is_old = now.0.saturating_sub(entry.learnt_in.0) > EXTENT_EPOCHS_MAX;
+            if is_old || entry.covers_from > next || (enough && !found.is_empty()) {
                 break;
             }
             bytes = bytes.saturating_add(u64::from(entry.extent.raw_bytes));
@@ -78,8 +81,14 @@ impl ExtentCache {
     }
 
     /// Keeps `extents`, which are in offset order and leave out nothing from `from` on. Older knowledge
-    /// of the same offsets gives way.
-    pub(super) fn insert(&mut self, partition: PartitionId, from: Offset, extents: &[Extent]) {
+    /// of the same offsets gives way. They are believed for [`EXTENT_EPOCHS_MAX`] from `now` on.
+    pub(super) fn insert(
+        &mut self,
+        partition: PartitionId,
+        from: Offset,
+        extents: &[Extent],
+        now: UploadEpoch,
+    ) {
         if extents.is_empty() {
             return;
         }
@@ -90,6 +99,7 @@ impl ExtentCache {
         for extent in extents {
             kept.put(Entry {
                 covers_from: covers_from.min(extent.base_offset),
+                learnt_in: now,
                 extent: *extent,
             });
             covers_from = extent.end_offset;
@@ -190,7 +200,7 @@ impl PartitionExtents {
 
 #[cfg(test)]
 mod tests {
-    use aquifer_format::ids::{Incarnation, ObjectLevel, UploadEpoch, WriterSlot};
+    use aquifer_format::ids::{Incarnation, ObjectLevel, WriterSlot};
     use uuid::Uuid;
 
     use super::*;
@@ -219,9 +229,11 @@ mod tests {
         }
     }
 
+    const NOW: UploadEpoch = UploadEpoch(7);
+
     fn found(cache: &mut ExtentCache, from: i64, bytes: u64) -> Vec<(i64, i64)> {
         cache
-            .get(partition(0), Offset(from), bytes)
+            .get(partition(0), Offset(from), bytes, NOW)
             .iter()
             .map(|e| (e.base_offset.0, e.end_offset.0))
             .collect()
@@ -231,8 +243,8 @@ mod tests {
     fn what_is_found_has_no_gap_and_begins_at_the_offset() {
         let mut cache = ExtentCache::new(1 << 20);
         let extents = [extent(1, 0, 10), extent(2, 10, 20), extent(3, 20, 30)];
-        cache.insert(partition(0), Offset(0), &extents);
-        cache.insert(partition(0), Offset(50), &[extent(5, 50, 60)]);
+        cache.insert(partition(0), Offset(0), &extents, NOW);
+        cache.insert(partition(0), Offset(50), &[extent(5, 50, 60)], NOW);
         for (from, bytes, want) in [
             (0, 1000, vec![(0, 10), (10, 20), (20, 30)]),
             (15, 1000, vec![(10, 20), (20, 30)]),
@@ -251,7 +263,7 @@ mod tests {
     fn a_located_gap_in_the_log_is_passed_over() {
         let mut cache = ExtentCache::new(1 << 20);
         let extents = [extent(1, 5, 10), extent(2, 15, 20)];
-        cache.insert(partition(0), Offset(2), &extents);
+        cache.insert(partition(0), Offset(2), &extents, NOW);
         assert_eq!(found(&mut cache, 1, 1000), vec![]);
         assert_eq!(found(&mut cache, 2, 1000), vec![(5, 10), (15, 20)]);
         assert_eq!(found(&mut cache, 12, 1000), vec![(15, 20)]);
@@ -261,10 +273,10 @@ mod tests {
     fn newer_knowledge_of_the_same_offsets_replaces_older() {
         let mut cache = ExtentCache::new(1 << 20);
         let small = [extent(1, 0, 10), extent(2, 10, 20), extent(3, 20, 30)];
-        cache.insert(partition(0), Offset(0), &small);
-        cache.insert(partition(0), Offset(0), &[extent(9, 0, 20)]);
+        cache.insert(partition(0), Offset(0), &small, NOW);
+        cache.insert(partition(0), Offset(0), &[extent(9, 0, 20)], NOW);
         assert_eq!(found(&mut cache, 0, 1000), vec![(0, 20), (20, 30)]);
-        cache.insert(partition(0), Offset(5), &[extent(10, 5, 8)]);
+        cache.insert(partition(0), Offset(5), &[extent(10, 5, 8)], NOW);
         assert_eq!(found(&mut cache, 6, 1000), vec![(5, 8)]);
         assert_eq!(cache.entries, 2);
         cache.forget_object(partition(0), &extent(10, 0, 0).object);
@@ -278,12 +290,31 @@ mod tests {
     fn the_budget_holds_and_the_least_recently_used_goes_first() {
         let mut cache = ExtentCache::new(8 * size_of::<Entry>());
         let four = |k| (0..4).map(move |i| extent(k, i * 10, i * 10 + 10));
-        cache.insert(partition(0), Offset(0), &four(1).collect::<Vec<_>>());
-        cache.insert(partition(1), Offset(0), &four(2).collect::<Vec<_>>());
+        cache.insert(partition(0), Offset(0), &four(1).collect::<Vec<_>>(), NOW);
+        cache.insert(partition(1), Offset(0), &four(2).collect::<Vec<_>>(), NOW);
         assert_eq!(found(&mut cache, 0, 1000).len(), 4);
-        cache.insert(partition(2), Offset(0), &four(3).collect::<Vec<_>>());
+        cache.insert(partition(2), Offset(0), &four(3).collect::<Vec<_>>(), NOW);
         assert!(cache.entries <= 8);
         assert_eq!(found(&mut cache, 0, 1000).len(), 4);
         assert!(!cache.partitions.contains_key(&partition(1)));
+    }
+
+    /// A log that was compacted was read as it had been for as long as its blocks were cached.
+    #[test]
+    fn regression_extents_are_believed_for_some_epochs_only() {
+        let mut cache = ExtentCache::new(1 << 20);
+        cache.insert(partition(0), Offset(0), &[extent(1, 0, 10)], NOW);
+        let later = UploadEpoch(NOW.0 + EXTENT_EPOCHS_MAX);
+        cache.insert(partition(0), Offset(10), &[extent(2, 10, 20)], later);
+        let found = |cache: &mut ExtentCache, from, now| {
+            cache.get(partition(0), Offset(from), 1_000, now).len()
+        };
+        assert_eq!(found(&mut cache, 0, later), 2);
+        let too_late = UploadEpoch(later.0 + 1);
+        assert_eq!(found(&mut cache, 0, too_late), 0);
+        assert_eq!(found(&mut cache, 10, too_late), 1);
+        // what is located again is believed again
+        cache.insert(partition(0), Offset(0), &[extent(3, 0, 10)], too_late);
+        assert_eq!(found(&mut cache, 0, too_late), 2);
     }
 }

@@ -162,10 +162,11 @@ fn apply_common(view: &View, frame: &CommonFrame, began: bool) -> bool {
 
 fn apply_extents(view: &View, frame: &ExtentsFrame) {
     {
+        let now = view.upload_epoch();
         let mut extents = view.extents.lock();
         for (partition, new) in &frame.extents {
             if let Some(first) = new.first() {
-                extents.insert(*partition, first.base_offset, new);
+                extents.insert(*partition, first.base_offset, new, now);
             }
         }
     }

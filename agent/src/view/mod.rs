@@ -269,19 +269,22 @@ impl View {
     }
 
     /// Cached extents of `partition` that continue each other without a gap, the first one holding
-    /// `from`, up to `bytes_max` expanded bytes (at least one). Empty = ask the leader.
+    /// `from`, up to `bytes_max` expanded bytes (at least one). Empty = ask the leader: what was learnt long ago is
+    /// not believed any more, for logs are merged and compacted.
     pub(crate) fn extents(
         &self,
         partition: PartitionId,
         from: Offset,
         bytes_max: u64,
     ) -> Vec<Extent> {
-        self.extents.lock().get(partition, from, bytes_max)
+        let now = self.upload_epoch();
+        self.extents.lock().get(partition, from, bytes_max, now)
     }
 
     /// Keeps extents that the leader located: together they cover everything from `from` on.
     pub(crate) fn keep_extents(&self, partition: PartitionId, from: Offset, extents: &[Extent]) {
-        self.extents.lock().insert(partition, from, extents);
+        let now = self.upload_epoch();
+        self.extents.lock().insert(partition, from, extents, now);
     }
 
     /// Forgets extents whose object is gone.

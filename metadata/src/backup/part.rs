@@ -233,7 +233,10 @@ mod tests {
         });
         let mut expected =
             b"AQBK\x01\x01\0\0\0\x02\x01\x02\0\0\0\0\0\0\x03\x04\0\0\0\x04page".to_vec();
-        assert_eq!(raw(&part(PartKind::Base, std::slice::from_ref(&page))), expected);
+        assert_eq!(
+            raw(&part(PartKind::Base, std::slice::from_ref(&page))),
+            expected
+        );
         expected[5] = 2;
         assert_eq!(raw(&part(PartKind::Pages, &[page])), expected);
         assert_eq!(

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use aquifer_format::limits::{EXTENT_EPOCHS_MAX, JOB_OBJECTS_MAX, RELEASE_GRACE_EPOCHS};
+
 /// How work is planned. Bytes are those of the bucket unless it is said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlannerSettings {
@@ -35,8 +37,9 @@ pub struct PlannerSettings {
     pub waits_for_backup: bool,
     /// How many upload epochs inputs rest that a job left behind, doubled up to 60. Default 2.
     pub rest_epochs: u32,
-    /// Shortest time between two compactions of one log. Default 15 s (Kafka's `log.cleaner.backoff.ms`).
-    pub clean_backoff: Duration,
+    /// Upload epochs between two compactions of one log, and before the first of a leader, who does not know when the
+    /// last one was: agents read by what they knew for [`EXTENT_EPOCHS_MAX`]. Default one more than that.
+    pub clean_rest_epochs: u32,
 }
 
 impl Default for PlannerSettings {
@@ -45,7 +48,7 @@ impl Default for PlannerSettings {
             enabled: true,
             lease: Duration::from_secs(30),
             scan_interval: Duration::from_secs(10),
-            small_objects: aquifer_format::limits::JOB_OBJECTS_MAX,
+            small_objects: JOB_OBJECTS_MAX,
             small_bytes: 1 << 30,
             small_age_epochs: 5,
             small_objects_min: 8,
@@ -54,10 +57,10 @@ impl Default for PlannerSettings {
             merged_age_epochs: 60,
             large_bytes: 64 << 20,
             object_bytes: 1 << 30,
-            grace_epochs: aquifer_format::limits::RELEASE_GRACE_EPOCHS,
+            grace_epochs: RELEASE_GRACE_EPOCHS,
             waits_for_backup: false,
             rest_epochs: 2,
-            clean_backoff: Duration::from_secs(15),
+            clean_rest_epochs: EXTENT_EPOCHS_MAX + 1,
         }
     }
 }

@@ -25,6 +25,7 @@ fn settings() -> PlannerSettings {
         merged_extents: 4,
         grace_epochs: 2,
         rest_epochs: 1,
+        clean_rest_epochs: 0,
         ..PlannerSettings::default()
     }
 }
@@ -180,7 +181,7 @@ impl Cluster {
             self.world.decided(decided);
         }
         let time = self.time();
-        self.planner.finish(&self.world.state, time, &finish);
+        self.planner.finish(&self.world.state, &finish);
     }
 
     fn merge(&mut self, worker: WorkerId, job: &Job) {
@@ -422,7 +423,7 @@ fn what_a_job_leaves_behind_rests() {
             written_bytes: 0,
         };
         let time = cluster.time();
-        cluster.planner.finish(&cluster.world.state, time, &finish);
+        cluster.planner.finish(&cluster.world.state, &finish);
         cluster.world.advance(epochs - 1);
         assert!(!cluster.lease(0), "they rest for {epochs}");
         cluster.world.advance(1);

@@ -136,7 +136,11 @@ async fn a_damaged_backup_is_named_and_changes_nothing() {
                     put.expect("it is written");
                 }
                 None if name == "manifest" => continue,
-                None => old.store.delete(std::slice::from_ref(&key)).await.expect("it is gone"),
+                None => old
+                    .store
+                    .delete(std::slice::from_ref(&key))
+                    .await
+                    .expect("it is gone"),
             }
             let cluster = empty(&old);
             match restored(&cluster).await {

@@ -156,6 +156,7 @@ impl Sequencer {
         let decided = decide::swap(&self.state, request)?;
         let (reply, holds) = self.accept(decided);
         self.settle(holds);
+        self.planner.swapped(&self.state, request.token);
         let ranges = request.ranges.iter();
         let touched: usize = ranges.map(|range| range.extents.len().max(1)).sum();
         self.group.batches = self.group.batches.saturating_add(touched);
@@ -164,7 +165,7 @@ impl Sequencer {
     }
 
     /// A job of nobody, or of another, ends nothing.
-    fn finish(&mut self, time: PlanTime, finish: &Finish) {
+    fn finish(&mut self, finish: &Finish) {
         if !self.planner.is_held_by(finish.token, finish.worker) {
             return;
         }
@@ -190,7 +191,7 @@ impl Sequencer {
             self.settle(holds);
             self.group.batches = self.group.batches.saturating_add(deleted.len());
         }
-        self.planner.finish(&self.state, time, finish);
+        self.planner.finish(&self.state, finish);
     }
 
     fn restore_topic(&mut self, request: &RestoreTopic) -> Result<RestoredTopic, MetadataError> {

@@ -6,6 +6,7 @@ use aquifer_format::{batch::BatchBuilder, codec::Codec};
 use aquifer_s3_server::{Operation, faults::Fault};
 use aquifer_store::{Rand, SeededRand};
 use aquifer_tests::{
+    batches::now,
     cluster::{Cluster, Member},
     wire::Connection,
 };
@@ -72,7 +73,7 @@ fn write_ballast(connection: &mut Connection) {
             .take(BALLAST_BYTES)
             .collect();
         let mut builder = BatchBuilder::new(Codec::None);
-        builder.append(1_700_000_000_000, None, Some(&value), &[]);
+        builder.append(now(), None, Some(&value), &[]);
         let batch: Bytes = builder.build().expect("a batch below the bound").bytes;
         let (error, ..) = connection.produce("ballast", 0, batch);
         assert_eq!(error, 0, "ballast {seed}");

@@ -210,7 +210,7 @@ pub const BROKER_CONFIGS: &[BrokerConfigSpec] = &[
     fixed("leader.imbalance.check.interval.seconds", Long, "300", AtLeast(1), NO_REPLICATION),
     each("listener.security.protocol.map", Text, "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", Any, PLAIN_TEXT),
     each("listeners", List, "PLAINTEXT://:9092", Any, does("addresses on which this agent listens")),
-    all("log.cleaner.backoff.ms", Long, "15000", AtLeast(0), nothing!("a log is compacted at most every 15 s")),
+    all("log.cleaner.backoff.ms", Long, "15000", AtLeast(0), nothing!("a log is compacted at most every six minutes")),
     all("log.cleaner.dedupe.buffer.size", Long, "134217728", Any, CLEANERS),
     all("log.cleaner.delete.retention.ms", Long, "86400000", AtLeast(0), does("how long tombstones are kept in compacted topics")),
     fixed("log.cleaner.enable", Boolean, "true", Any, CLEANERS),
