@@ -180,7 +180,6 @@ impl Cluster {
             let decided = decide::delete_objects(&self.world.state, &finish.deleted);
             self.world.decided(decided);
         }
-        let time = self.time();
         self.planner.finish(&self.world.state, &finish);
     }
 
@@ -422,7 +421,6 @@ fn what_a_job_leaves_behind_rests() {
             read_bytes: 0,
             written_bytes: 0,
         };
-        let time = cluster.time();
         cluster.planner.finish(&cluster.world.state, &finish);
         cluster.world.advance(epochs - 1);
         assert!(!cluster.lease(0), "they rest for {epochs}");

@@ -105,7 +105,7 @@ impl Sequencer {
                 self.answer(reply, swapped);
             }
             UpkeepCall::Finish(finish, reply) => {
-                self.finish(time, &finish);
+                self.finish(&finish);
                 self.answer(reply, Ok(()));
             }
             UpkeepCall::Objects(request, reply) => {
