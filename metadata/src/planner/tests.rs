@@ -1,4 +1,5 @@
 mod steps;
+mod week;
 
 use std::collections::BTreeSet;
 

@@ -71,9 +71,9 @@ pub struct Pressure {
 /// An idle partition.
 pub(super) const PARTITION_BYTES: u64 = 96;
 /// An extent with its share of a growing vector.
-pub(super) const EXTENT_BYTES: u64 = 64;
+pub(crate) const EXTENT_BYTES: u64 = 64;
 /// An object: table entry, index entry.
-pub(super) const OBJECT_BYTES: u64 = 192;
+pub(crate) const OBJECT_BYTES: u64 = 192;
 /// A producer without its batches: a share of a tree node, the entry.
 pub(super) const PRODUCER_BYTES: u64 = 96;
 /// A remembered batch.
