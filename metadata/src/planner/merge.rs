@@ -1,6 +1,9 @@
 //! Which ranges are merged and which logs are compacted next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use aquifer_format::{
     ids::{ObjectId, ObjectLevel, Offset, PartitionId, TopicId},
@@ -42,8 +45,8 @@ pub(super) struct Candidates {
     round: u64,
     /// Ranges worth merging, by partition, so that neighbours go into one job.
     ranges: BTreeMap<(PartitionId, Offset), Found>,
-    /// The same by length.
-    by_length: BTreeSet<(usize, PartitionId, Offset)>,
+    /// The same, the longest first, of equal ones those of the first partition: a job takes what lies behind it, too.
+    by_length: BTreeSet<(Reverse<usize>, PartitionId, Offset)>,
     /// Logs that are due for compaction.
     logs: BTreeMap<PartitionId, (CleanLog, u64)>,
 }
@@ -237,10 +240,11 @@ impl Candidates {
             self.forget(candidate.range.partition, candidate.range.from);
             let key = (candidate.range.partition, candidate.range.from);
             self.ranges.insert(key, Found { candidate, round });
-            self.by_length.insert((candidate.extents, key.0, key.1));
+            let length = Reverse(candidate.extents);
+            self.by_length.insert((length, key.0, key.1));
         }
         while self.ranges.len() > RANGES_MAX {
-            let Some((_, partition, from)) = self.by_length.pop_first() else {
+            let Some((_, partition, from)) = self.by_length.pop_last() else {
                 return;
             };
             self.ranges.remove(&(partition, from));
@@ -249,7 +253,7 @@ impl Candidates {
 
     fn forget(&mut self, partition: PartitionId, from: Offset) {
         if let Some(found) = self.ranges.remove(&(partition, from)) {
-            let length = found.candidate.extents;
+            let length = Reverse(found.candidate.extents);
             self.by_length.remove(&(length, partition, from));
         }
     }
@@ -293,7 +297,7 @@ impl Candidates {
         settings: &PlannerSettings,
         free: impl Fn(&PartitionId) -> bool,
     ) -> Vec<MergeRange> {
-        let longest = self.by_length.iter().rev().take(JOB_RANGES_MAX);
+        let longest = self.by_length.iter().take(JOB_RANGES_MAX);
         let first = longest.copied().find(|(_, partition, _)| free(partition));
         let Some((_, partition, from)) = first else {
             return Vec::new();

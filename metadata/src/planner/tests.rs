@@ -473,6 +473,27 @@ fn records_that_go_soon_are_merged_once() {
     }
 }
 
+#[test]
+fn regression_neighbours_of_equal_length_are_merged_by_one_job() {
+    let mut cluster = Cluster::new(settings(), &[]);
+    for _ in 0..4 {
+        for _ in 0..8 {
+            cluster.commit(PARTITIONS);
+        }
+        assert!(cluster.lease(0));
+        cluster.work(0);
+    }
+    cluster.pass(1);
+    assert!(cluster.lease(0));
+    let job = cluster.workers[0].1.clone().expect("just leased");
+    assert!(
+        matches!(&job.kind, JobKind::MergeRanges { ranges, .. } if ranges.len() == 3),
+        "{job:?}"
+    );
+    cluster.work(0);
+    cluster.check_logs();
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Op {
     Commit(i32),
