@@ -121,11 +121,15 @@ impl Chunk {
 
     /// Counts what it has, after it lost something.
     pub(super) fn count_anew(&mut self) {
-        self.max_timestamp = i64::MIN;
-        self.raw_bytes = 0;
-        for extent in std::mem::take(&mut self.extents) {
-            self.note(&extent);
-            self.extents.push(extent);
+        let extents = self.extents.as_slice();
+        let latest = extents.iter().map(|extent| extent.max_timestamp).max();
+        let bytes = extents.iter().map(|extent| u64::from(extent.raw_bytes));
+        self.raw_bytes = bytes.fold(0, u64::saturating_add);
+        self.max_timestamp = latest.unwrap_or(i64::MIN);
+        // what was there is counted no more, so it may not take memory either
+        let wanted = self.extents.len().saturating_mul(2);
+        if self.extents.capacity() > wanted.saturating_mul(2) {
+            self.extents.shrink_to(wanted);
         }
     }
 }
