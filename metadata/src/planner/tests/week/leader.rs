@@ -230,7 +230,7 @@ impl Leader {
                 let decided = decide::delete_objects(&leader.state, &finish.deleted);
                 leader.apply(&decided.events);
             }
-            leader.planner.finish(&leader.state, time, finish);
+            leader.planner.finish(&leader.state, finish);
         });
     }
 }
