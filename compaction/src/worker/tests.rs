@@ -8,18 +8,24 @@ use aquifer_format::{
     limits::COMMIT_AGE_EPOCHS_MAX,
 };
 use aquifer_metadata::planner::PlannerSettings;
-use aquifer_metadata_api::{commit::BatchOutcome, extent::Extent, upkeep::Inputs};
+use aquifer_metadata_api::{
+    commit::BatchOutcome,
+    extent::Extent,
+    upkeep::{Inputs, ListedObject, Upkeep},
+};
 use aquifer_store::{ObjectStore, PutMode};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
 use self::{
     bed::{Bed, Read, partition, plain, random, sequenced},
+    gate::Gate,
     probe::Stop,
 };
-use super::{JobError, WorkerSettings};
+use super::{JobError, Worker, WorkerSettings};
 
 mod bed;
+mod gate;
 mod probe;
 
 /// Merges a few objects as soon as there are so many.
@@ -189,6 +195,56 @@ async fn a_worker_may_die_at_any_call_of_the_bucket() {
         assert!(live(&bed, ObjectLevel::L0).await.is_empty(), "call {call}");
         assert_eq!(live(&bed, ObjectLevel::L1).await.len(), 1, "call {call}");
     }
+}
+
+/// It is stopped for longer than its lease right before it swaps, and another one gets its job.
+#[tokio::test(start_paused = true)]
+async fn of_a_stopped_worker_and_its_successor_one_swaps() {
+    let mut bed = Bed::new(eager(8)).await;
+    let id = small_objects(&mut bed, 8).await;
+    let before = bed.log(id).await;
+    let go = Arc::new(Notify::new());
+    // The eighth GET was the last; what comes then is the output.
+    bed.store.watch(Some((8, Stop::Wait(Arc::clone(&go)))));
+    let (opens, gate) = Gate::new(Arc::clone(&bed.metadata) as Arc<dyn Upkeep>);
+    let stopped = Worker::new(
+        Arc::clone(&bed.store) as Arc<dyn ObjectStore>,
+        gate,
+        bed.ports.another_node(),
+        WorkerSettings::default(),
+    );
+    let stopped = tokio::spawn(async move { stopped.run_once().await });
+    bed.ports.sleep(Duration::from_secs(1)).await;
+    assert!(bed.store.is_stopped());
+    opens.send_replace(false);
+    go.notify_one();
+    bed.ports.sleep(Duration::from_secs(1)).await;
+    let written = listed(&bed).await;
+    assert_eq!(written.len(), 9, "eight inputs and an output");
+
+    bed.ports.sleep(Duration::from_secs(60)).await;
+    bed.settle().await;
+    let successor = live(&bed, ObjectLevel::L1).await;
+    assert_eq!(successor.len(), 1);
+    opens.send_replace(true);
+    let ended = stopped.await.expect("it ends");
+    assert!(matches!(ended, Err(JobError::Lost)), "{ended:?}");
+
+    bed.settle().await;
+    assert_eq!(live(&bed, ObjectLevel::L1).await, successor);
+    assert!(before == bed.log(id).await, "another log");
+    // What it wrote is nobody's: the sweeper's, by its upload epoch.
+    let key = |object: &ListedObject| bed.key(&object.id);
+    let known: Vec<String> = bed.objects().await.iter().map(key).collect();
+    let left = listed(&bed).await;
+    let orphans: Vec<_> = left.iter().filter(|key| !known.contains(key)).collect();
+    assert_eq!(orphans.len(), 1, "{orphans:?}");
+    assert!(written.contains(orphans[0]));
+}
+
+async fn listed(bed: &Bed) -> Vec<String> {
+    let all = bed.store.list("", None, 1_000).await.expect("a list");
+    all.into_iter().map(|object| object.key).collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -52,13 +52,17 @@ pub(crate) fn stop_in_mid_upload(cluster: &Cluster, compactor: &mut Member) -> S
 }
 
 impl Stopped {
-    /// Lets it go on once its job was given to another one: it is told so, by its lease or by its swap.
+    /// Lets it go on once its job was given to another one: it is told so by its lease or by its swap, or gives up
+    /// since its upload took too long.
     pub(crate) fn go_on(self, cluster: &Cluster, compactor: &Member) {
         std::thread::sleep(PAST_THE_LEASE.saturating_sub(self.since.elapsed()));
         compactor.process.resume();
         wait_for("the stopped compactor learns that its job is lost", || {
-            let lost = compactor.metric("aquifer_compactor_jobs_total", "outcome=\"lost\"");
-            lost + ranges(cluster, "fenced") >= 1.0
+            let jobs = |outcome: &str| {
+                let label = format!("outcome=\"{outcome}\"");
+                compactor.metric("aquifer_compactor_jobs_total", &label)
+            };
+            jobs("lost") + jobs("failed") + ranges(cluster, "fenced") >= 1.0
         });
     }
 }
