@@ -213,21 +213,22 @@ async fn of_a_stopped_worker_and_its_successor_one_swaps() {
         bed.ports.another_node(),
         WorkerSettings::default(),
     );
-    let stopped = tokio::spawn(async move { stopped.run_once().await });
-    bed.ports.sleep(Duration::from_secs(1)).await;
-    assert!(bed.store.is_stopped());
-    opens.send_replace(false);
-    go.notify_one();
-    bed.ports.sleep(Duration::from_secs(1)).await;
-    let written = listed(&bed).await;
-    assert_eq!(written.len(), 9, "eight inputs and an output");
-
-    bed.ports.sleep(Duration::from_secs(60)).await;
-    bed.settle().await;
-    let successor = live(&bed, ObjectLevel::L1).await;
-    assert_eq!(successor.len(), 1);
-    opens.send_replace(true);
-    let ended = stopped.await.expect("it ends");
+    let meanwhile = async {
+        bed.ports.sleep(Duration::from_secs(1)).await;
+        assert!(bed.store.is_stopped());
+        opens.send_replace(false);
+        go.notify_one();
+        bed.ports.sleep(Duration::from_secs(1)).await;
+        let written = listed(&bed).await;
+        assert_eq!(written.len(), 9, "eight inputs and an output");
+        bed.ports.sleep(Duration::from_secs(60)).await;
+        bed.settle().await;
+        let successor = live(&bed, ObjectLevel::L1).await;
+        assert_eq!(successor.len(), 1);
+        opens.send_replace(true);
+        (written, successor)
+    };
+    let (ended, (written, successor)) = tokio::join!(stopped.run_once(), meanwhile);
     assert!(matches!(ended, Err(JobError::Lost)), "{ended:?}");
 
     bed.settle().await;

@@ -224,7 +224,6 @@ impl Leader {
     }
 
     pub(super) fn finish(&mut self, finish: &Finish) {
-        let time = self.time();
         self.timed("finish", |leader| {
             if leader.planner.is_held_by(finish.token, finish.worker) {
                 let decided = decide::delete_objects(&leader.state, &finish.deleted);
