@@ -6,6 +6,7 @@ import java.util.Collection;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
 import org.apache.kafka.clients.consumer.CommitFailedException;
@@ -57,6 +58,8 @@ public final class Members {
         private final String regex;
         private final KafkaConsumer<byte[], byte[]> consumer;
         private final TreeSet<Integer> owned = new TreeSet<>();
+        /** Where it is to go on, by partition. */
+        private final Map<Integer, Long> processed = new TreeMap<>();
         private String generation = "";
         private volatile boolean leaving;
 
@@ -96,6 +99,7 @@ public final class Members {
                     for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(100))) {
                         say("M " + name + " " + System.currentTimeMillis() + " " + record.partition() + " "
                             + record.offset());
+                        processed.put(record.partition(), record.offset() + 1);
                     }
                     commit();
                     note();
@@ -113,19 +117,20 @@ public final class Members {
             }
         }
 
-        /** Commits how far it is; what fails because a rebalance is under way goes again before partitions do. */
+        /**
+         * Commits what it processed; what fails because a rebalance is under way goes again before partitions do. The
+         * consumer's own positions are not asked for: that blocks as long as a partition has none, also if it is
+         * about to be revoked, which only this thread can take note of.
+         */
         private void commit() {
-            while (!owned.isEmpty()) {
+            while (!processed.isEmpty()) {
                 try {
-                    Map<TopicPartition, OffsetAndMetadata> positions = consumer.assignment().stream()
-                        .filter(p -> owned.contains(p.partition()))
-                        .collect(Collectors.toMap(p -> p, p -> new OffsetAndMetadata(consumer.position(p))));
-                    consumer.commitSync(positions);
+                    consumer.commitSync(processed.entrySet().stream().collect(Collectors.toMap(
+                        p -> new TopicPartition(topic, p.getKey()), p -> new OffsetAndMetadata(p.getValue()))));
                     return;
                 } catch (WakeupException e) {
                     leaving = true;
-                } catch (CommitFailedException | RebalanceInProgressException | RetriableException
-                        | IllegalStateException e) { // the last one: partitions were taken from it meanwhile
+                } catch (CommitFailedException | RebalanceInProgressException | RetriableException e) {
                     say("F " + name + " " + System.currentTimeMillis() + " " + e.getClass().getSimpleName());
                     return;
                 }
@@ -155,13 +160,19 @@ public final class Members {
         @Override
         public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
             commit();
-            partitions.forEach(p -> owned.remove(p.partition()));
+            partitions.forEach(p -> {
+                owned.remove(p.partition());
+                processed.remove(p.partition());
+            });
             changed(System.currentTimeMillis());
         }
 
         @Override
         public void onPartitionsLost(Collection<TopicPartition> partitions) {
-            partitions.forEach(p -> owned.remove(p.partition()));
+            partitions.forEach(p -> {
+                owned.remove(p.partition());
+                processed.remove(p.partition());
+            });
             changed(System.currentTimeMillis());
         }
     }
